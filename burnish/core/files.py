@@ -1,0 +1,138 @@
+"""Files that are whole or absent, and JSON Lines that survive a kill in the middle of a line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from burnish.errors import ArtifactError, DataError
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into an ArtifactError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ArtifactError(
+                f"The disk that holds {path} is full; nothing finished was lost.\n  Free some space and run the same command again: it goes on from here."
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise ArtifactError(
+                f"{path} cannot be written ({error.strerror}), so results could not be kept.\n  Choose another folder with --runs DIR, or change its permissions."
+            ) from error
+        raise
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write a whole file or nothing: a temporary neighbour, flushed to disk, then renamed."""
+    raw = data.encode() if isinstance(data, str) else data
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically. Keys keep their order; NaN is refused."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises DataError with the file's name and position when it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON: {error}.") from error
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, value) for each line of a JSON Lines file, plain or .gz, split on newline only.
+
+    Raises DataError naming the file and line for text that is not UTF-8 JSON. Empty lines are passed over.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist.")
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        number = 0
+        while True:
+            try:
+                line = file.readline()
+            except (OSError, EOFError) as error:
+                raise DataError(
+                    f"{path}: cannot be read past line {number} ({error}).\n  Is the file complete and really {path.suffix}?"
+                ) from error
+            if not line:
+                return
+            number += 1
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}, line {number}: not valid JSON ({error}).") from error
+
+
+class JsonlLog:
+    """An append-only JSON Lines file. A line cut short by a kill is dropped when the file is opened again."""
+
+    def __init__(self, path: Path) -> None:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.path = path
+            self.records: list[dict[str, Any]] = []
+            whole = 0
+            if path.exists():
+                raw = path.read_bytes()
+                whole = raw.rfind(b"\n") + 1
+                self.records = [json.loads(line) for line in raw[:whole].split(b"\n") if line]
+            self._file = path.open("r+b" if path.exists() else "w+b")
+            self._file.truncate(whole)
+            self._file.seek(whole)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one record; it is in the operating system's hands when this returns."""
+        with disk_errors(self.path):
+            self._file.write(json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+        self.records.append(record)
+
+    def keep(self, count: int) -> None:
+        """Forget every record after the first `count`: used when a run goes back to a checkpoint."""
+        del self.records[count:]
+        self._file.seek(0)
+        self._file.truncate()
+        for record in self.records:
+            self._file.write(json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

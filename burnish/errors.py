@@ -1,0 +1,61 @@
+"""Every error a user can meet, as a tree.
+
+Error:
+├── RecipeError      a recipe's values cannot work together; raised at plan time where possible
+├── DataError        rows, files or data folders that cannot be used
+├── VerifierError    a verifier that breaks its own laws
+├── ModelError       a model folder, tokenizer or template that cannot be used
+├── ArtifactError    the store: missing, locked, half-written or foreign artifacts
+├── TrainingError    a run that diverged or cannot go on
+└── MissingExtra     an optional library is not installed; the message prints the pip line
+
+A message says, in this order: what (the user's own spelling and values), why it matters, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Error(Exception):
+    """A mistake the user can mend; the command line prints its text without a traceback."""
+
+
+class RecipeError(Error):
+    """A recipe, a flag or a field whose value cannot work."""
+
+
+class DataError(Error):
+    """A file, row or dataset that cannot be used."""
+
+
+class VerifierError(Error):
+    """A verifier that rejects its own gold answers or breaks its protocol."""
+
+
+class ModelError(Error):
+    """A model folder, tokenizer or chat template that cannot be used."""
+
+
+class ArtifactError(Error):
+    """A stored artifact that is missing, locked, damaged or made by something else."""
+
+
+class TrainingError(Error):
+    """A training run that cannot go on; what was finished is kept."""
+
+
+class MissingExtra(Error):
+    """An optional library is needed and not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what} needs {package}, which is not installed.\n  pip install 'burnish[{extra}]'")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the closest known spelling and all the known ones."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Known: {', '.join(names) or 'none'}."

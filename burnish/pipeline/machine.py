@@ -1,0 +1,77 @@
+"""Where and how fast: the facts of a machine. They may change a result by rounding only, and never its identity."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from burnish.errors import RecipeError, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a recipe runs.
+
+    compute:            the type of matrix products; weights, optimizer state and losses stay float32.
+    micro_tokens:       tokens per forward pass of the learner; only speed and memory depend on it.
+    slots:              sequences decoded at once by the engine.
+    checkpoint_every_s: seconds between checkpoints inside training; 0 checkpoints after every step.
+    """
+
+    name: str = "laptop"
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+    processes: int = 1
+    compute: Literal["bf16", "fp32"] = "fp32"
+    micro_tokens: int = 4096
+    engine: Literal["torch", "hf"] = "torch"
+    slots: int = 64
+    checkpoint_every_s: float = 120.0
+
+
+def laptop() -> Machine:
+    """This computer's CPU: every core the process may use, and bf16 where the CPU multiplies it natively."""
+    flags = _cpu_flags()
+    bf16 = bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    return Machine(
+        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        compute="bf16" if bf16 else "fp32",
+    )
+
+
+def exact() -> Machine:
+    """One thread, float32: the machine on which equal seeds give equal bits everywhere."""
+    return Machine(name="exact")
+
+
+def one_gpu() -> Machine:
+    """One CUDA device in bf16."""
+    return Machine(
+        name="one_gpu",
+        device="cuda",
+        threads=len(os.sched_getaffinity(0)),
+        compute="bf16",
+        micro_tokens=32768,
+        slots=256,
+    )
+
+
+MACHINES = {"laptop": laptop, "exact": exact, "one_gpu": one_gpu}
+
+
+def machine(name: str) -> Machine:
+    """The machine of that name. Raises RecipeError with the nearest known name."""
+    if name not in MACHINES:
+        raise RecipeError(f"--machine {name}: no such machine. {nearest(name, MACHINES)}")
+    return MACHINES[name]()
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    lines = (line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return set(next(lines, "").split())

@@ -1,0 +1,94 @@
+"""A stage is a value that knows how to run. Every field decides the result; where it runs comes from the Context."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from burnish.pipeline.machine import Machine
+from burnish.pipeline.progress import Console
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a running stage may ask for; none of it bears on identity.
+
+    out:     the stage's own folder (`….partial` until it is complete); whatever is in it survives a kill.
+    path_of: the finished artifact folder of an input stage.
+    data:    the folder given with --data, or None.
+    cache:   a folder for converted models and downloads, shared by all runs.
+    """
+
+    out: Path
+    machine: Machine
+    path_of: Callable[[Stage], Path]
+    data: Path | None
+    cache: Path
+    console: Console
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Abstract: a frozen dataclass whose fields decide its result. Concrete stages are final.
+
+    VERSION is raised whenever the same fields would give another result.
+    OWN_PROCESS stages train or generate: they run in a process of their own, so that memory returns and a crash is contained.
+    """
+
+    VERSION: ClassVar[int] = 1
+    OWN_PROCESS: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """The artifact's first name, e.g. "sft"."""
+        raise NotImplementedError
+
+    def check(self, data: Path | None) -> None:
+        """Raise RecipeError or DataError for values that cannot work. Called by plan, before anything runs."""
+
+    def headline(self) -> dict[str, Any]:
+        """The numbers `burnish plan` prints for this stage: batch, steps, learning rate, rows asked for …"""
+        return {}
+
+    def run(self, ctx: Context) -> None:
+        """Write the artifact's files into ctx.out; go on from whatever an interrupted run left there."""
+        raise NotImplementedError
+
+
+def inputs(value: Any) -> Iterator[Stage]:
+    """The stages directly inside a value's fields, in field order, each once; not the stages inside those."""
+    found: list[Stage] = []
+    for field in dataclasses.fields(value):
+        for stage in _stages_in(getattr(value, field.name)):
+            if stage not in found:
+                found.append(stage)
+    yield from found
+
+
+def _stages_in(item: Any) -> Iterator[Stage]:
+    if isinstance(item, Stage):
+        yield item
+    elif isinstance(item, tuple | list):
+        for part in item:
+            yield from _stages_in(part)
+    elif isinstance(item, dict):
+        yield from _stages_in(list(item.values()))
+    elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+        yield from _stages_in([getattr(item, field.name) for field in dataclasses.fields(item)])
+
+
+def ordered(root: Stage) -> list[Stage]:
+    """Every stage below `root` and `root` itself, inputs before the stages that need them, each once."""
+    done: list[Stage] = []
+
+    def visit(stage: Stage) -> None:
+        for part in inputs(stage):
+            visit(part)
+        if stage not in done:
+            done.append(stage)
+
+    visit(root)
+    return done

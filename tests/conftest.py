@@ -1,0 +1,32 @@
+"""Fixtures shared by all tests: where real data lies, and switches for the slow kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--data", default=None, help="folder of real benchmark data (default: ../shared/data if it exists)"
+    )
+    parser.addoption("--update-golden", action="store_true", help="rewrite golden files instead of comparing with them")
+
+
+@pytest.fixture(scope="session")
+def data_dir(request: pytest.FixtureRequest) -> Path:
+    """The folder of real data sets; tests that need it are skipped where there is none."""
+    given = request.config.getoption("--data")
+    folder = Path(given) if given else SHARED
+    if not (folder / "MANIFEST.json").exists():
+        pytest.skip("no real data: give --data DIR")
+    return folder
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """True when golden files are to be rewritten."""
+    return bool(request.config.getoption("--update-golden"))
