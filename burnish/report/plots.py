@@ -1,0 +1,114 @@
+"""Figures as inline SVG that follow the page's colours, so they read in light and dark alike.
+
+matplotlib draws with stand-in colours; each is then replaced by a CSS variable of the page.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from burnish.errors import MissingExtra
+
+INK, GRID = "#010203", "#040506"  # stand-ins for the page's text and rule colours
+SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")  # stand-ins for --c0 … --c5
+
+CURVES = {  # metric: (title, unit); shown when a stage logged it
+    "loss": ("Loss", "nats"),
+    "reward": ("Reward", "mean over sampled replies"),
+    "pass_rate": ("Pass rate", "share of sampled replies"),
+    "accuracy": ("Preference accuracy", "share of pairs"),
+    "margin": ("Reward margin", "β × log-ratio difference"),
+    "kl": ("KL to the start", "nats per token"),
+    "length": ("Reply length", "tokens"),
+    "grad_norm": ("Gradient norm", ""),
+    "lr": ("Learning rate", ""),
+    "engine_gap": ("Engine–learner gap", "mean |Δ log-prob|, nats"),
+}
+
+
+def curve(rows: list[dict[str, Any]], metric: str) -> str:
+    """One metric over optimizer steps as SVG: the raw values, and a running mean where there are many."""
+    points = [(int(r["step"]), float(r[metric])) for r in rows if isinstance(r.get(metric), int | float)]
+    title, unit = CURVES[metric]
+    figure, axes = _axes(3.4, 2.1)
+    steps, values = [p[0] for p in points], [p[1] for p in points]
+    smooth = _running_mean(values, max(len(values) // 12, 1))
+    if len(values) > 12:
+        axes.plot(steps, values, color=SERIES[0], alpha=0.3, linewidth=0.8)
+    axes.plot(steps, smooth, color=SERIES[0], linewidth=1.6, marker="o" if len(values) <= 12 else None, markersize=3)
+    axes.set_title(f"{title}{f' ({unit})' if unit else ''}", fontsize=8, loc="left", color=INK)
+    axes.set_xlabel("step", fontsize=7, color=INK)
+    return _svg(figure, f"{title} by step")
+
+
+def stages(table: list[dict[str, Any]], labels: list[str]) -> str:
+    """Every task's score after each stage with its 95 % interval, as SVG."""
+    figure, axes = _axes(6.6, 2.8)
+    for i, row in enumerate(table):
+        offset = (i - (len(table) - 1) / 2) * 0.06
+        shown = [(x + offset, cell) for x, cell in enumerate(row["cells"]) if cell]
+        xs, ys = [x for x, _ in shown], [100 * cell["score"] for _, cell in shown]
+        low = [100 * (cell["score"] - cell["interval"][0]) for _, cell in shown]
+        high = [100 * (cell["interval"][1] - cell["score"]) for _, cell in shown]
+        colour = SERIES[i % len(SERIES)]
+        axes.errorbar(
+            xs,
+            ys,
+            yerr=[low, high],
+            color=colour,
+            marker="o",
+            markersize=4,
+            linewidth=1.4,
+            capsize=3,
+            label=row["task"],
+        )
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xlim(-0.4, len(labels) - 0.6)
+    axes.set_ylim(0, 100)
+    axes.set_title("Score after each stage (%, bars are 95 % intervals)", fontsize=8, loc="left", color=INK)
+    axes.legend(fontsize=7, frameon=False, labelcolor=INK, loc="best")
+    return _svg(figure, "Score of every task after each stage")
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra("The report's figures", "matplotlib", "report") from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(visible=True, axis="y", color=GRID, linewidth=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("bottom", "left"):
+        axes.spines[side].set_color(GRID)
+    axes.tick_params(colors=INK, labelsize=7, length=2, color=GRID)
+    axes.locator_params(axis="x", integer=True)
+    return figure, axes
+
+
+def _svg(figure: Any, label: str) -> str:
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', rf'\1 role="img" aria-label="{label}"', svg, count=1)
+    svg = svg.replace(INK, "var(--ink)").replace(GRID, "var(--rule)")
+    for i, colour in enumerate(SERIES):
+        svg = svg.replace(colour, f"var(--c{i})")
+    return re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", svg)
+
+
+def _running_mean(values: list[float], width: int) -> list[float]:
+    means = []
+    for i in range(len(values)):
+        window = values[max(0, i - width + 1) : i + 1]
+        means.append(sum(window) / len(window))
+    return means
