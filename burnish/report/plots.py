@@ -86,6 +86,7 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
         axes.spines[side].set_color(GRID)
     axes.tick_params(colors=INK, labelsize=7, length=2, color=GRID)
     axes.locator_params(axis="x", integer=True)
+    axes.yaxis.get_offset_text().set(fontsize=7, color=INK)
     return figure, axes
 
 
