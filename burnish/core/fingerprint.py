@@ -122,26 +122,42 @@ def content_id(kind: str, payload: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class Absent(Enum):
+    """What `diff` gives for a side that has nothing there; None is a value."""
+
+    ABSENT = "absent"
+
+
+ABSENT = Absent.ABSENT
+
+
 def diff(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two encodings differ: (field path, old, new), leaf by leaf. Absent sides are None."""
-    if old == new:
-        return []
-    if isinstance(old, dict) and isinstance(new, dict) and _same_shape(old, new):
-        rows: list[tuple[str, Any, Any]] = []
-        for key in sorted(set(old) | set(new)):
-            step = path if key in ("fields", "map") else f"{path}.{key}".lstrip(".")
-            rows += diff(old.get(key), new.get(key), step)
-        return rows
+    """Where two encodings differ: (field path, old, new), leaf by leaf, in the order of the paths' names.
+
+    A side that has nothing at a path is ABSENT. Values of another class differ as a whole.
+    """
     if isinstance(old, list) and isinstance(new, list):
-        rows = []
+        rows: list[tuple[str, Any, Any]] = []
         for i in range(max(len(old), len(new))):
-            rows += diff(old[i] if i < len(old) else None, new[i] if i < len(new) else None, f"{path}[{i}]")
+            rows += diff(old[i] if i < len(old) else ABSENT, new[i] if i < len(new) else ABSENT, f"{path}[{i}]")
         return rows
+    if isinstance(old, dict) and isinstance(new, dict):
+        if "map" in old and "map" in new:
+            return _diff_named(old["map"], new["map"], path)
+        if "class" in old and old.get("class") == new.get("class"):
+            version = diff(old["version"], new["version"], f"{path}.version".lstrip("."))
+            return version + _diff_named(old["fields"], new["fields"], path)
+    # 1 == True in Python, and both are other results.
+    if type(old) is type(new) and old == new:
+        return []
     return [(path, _readable(old), _readable(new))]
 
 
-def _same_shape(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    return "float" not in old and "float" not in new and old.get("class") == new.get("class")
+def _diff_named(old: dict[str, Any], new: dict[str, Any], path: str) -> list[tuple[str, Any, Any]]:
+    rows: list[tuple[str, Any, Any]] = []
+    for key in sorted(set(old) | set(new)):
+        rows += diff(old.get(key, ABSENT), new.get(key, ABSENT), f"{path}.{key}" if path else key)
+    return rows
 
 
 def _readable(data: Any) -> Any:

@@ -85,7 +85,7 @@ class Dataset:
         path = self.folder / DROPPED
         if path.exists():
             for record in _records(path):
-                yield Dropped(_row(record, path), *(_text(record[name]) for name in _DROP))
+                yield Dropped(_row(record, path), **_drop(record))
 
 
 def write_dataset(
@@ -105,7 +105,7 @@ def write_dataset(
 
     def drop_record(drop: Dropped) -> dict[str, Any]:
         reasons[drop.reason] += 1
-        return {**_record(drop.row), **{name: _stored(getattr(drop, name)) for name in _DROP}}
+        return {**_record(drop.row), **{name: _stored(name, getattr(drop, name)) for name in _DROP}}
 
     (folder / CARD).unlink(missing_ok=True)
     count = _write_parquet(folder / ROWS, rows, row_record, _SHARED)
@@ -140,7 +140,7 @@ def find(folder: Path, row_id: str) -> dict[str, Any] | None:
     return {
         **to_json(_row(first, folder)),
         "state": "kept" if kept else "dropped",
-        "drops": [{"source": d["source"], **{name: _text(d[name]) for name in _DROP}} for d in drops],
+        "drops": [{"source": d["source"], **_drop(d)} for d in drops],
     }
 
 
@@ -186,12 +186,13 @@ def _dumps(value: Any) -> str:
     return text
 
 
-def _stored(text: str) -> str:
-    return _dumps(text)
+def _stored(name: str, text: str) -> str:
+    """Spans are data and come back bit for bit; the rest is our own wording and stays plain for other readers."""
+    return _dumps(text) if name == "span" else text.encode(errors="backslashreplace").decode()
 
 
-def _text(stored: str) -> str:
-    return str(json.loads(stored))
+def _drop(record: dict[str, Any]) -> dict[str, str]:
+    return {name: str(json.loads(record[name])) if name == "span" else record[name] for name in _DROP}
 
 
 def _write_parquet(

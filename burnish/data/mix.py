@@ -110,7 +110,8 @@ def _ambiguous(amount: object, available: int | None, where: str, source: str) -
         ways = f"Write All(), Share(0.5) or Sample({n if whole else 512}, seed=0)."
     else:
         sample = min(n if whole else max(int(amount * available), 1), max(available, 1))
-        part = f"{100 * sample / max(available, 1):.2g} %"
+        share = 100 * sample / max(available, 1)
+        part = f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
         ways = (
             f"Write All() ({available:,} rows), Share(0.5) ({Share(0.5).count(available):,} rows) "
             f"or Sample({sample}, seed=0) ({sample:,} rows, {part})."

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from burnish.core.files import read_json, read_jsonl, write_json
 from burnish.errors import ArtifactError, RecipeError
+from burnish.eval.run import Evaluate
 from burnish.eval.stats import holm, minimum_detectable_effect, paired
 from burnish.pipeline.stage import Context, Stage
 
@@ -18,7 +20,7 @@ def compare(folder_a: Path, folder_b: Path) -> list[dict[str, Any]]:
 
     Each entry: task, before, after (labels), n problems graded in both, left_out (problems graded in one only),
     difference (after - before), standard_error, interval (95 %), p, test, detectable (the smallest true change this
-    n and spread show with 80 % power). With n = 0 the numbers are None.
+    n and spread show with 80 % power). A task without a problem graded in both has no entry: nothing was measured.
 
     Raises ArtifactError when the evaluations share no task, or asked one with different settings.
     """
@@ -31,16 +33,17 @@ def compare(folder_a: Path, folder_b: Path) -> list[dict[str, Any]]:
             "  Evaluate both on the same tasks."
         )
     samples_a, samples_b = _samples(folder_a), _samples(folder_b)
-    entries = []
+    entries: list[dict[str, Any]] = []
     for task in common:
         _same_settings(task, rows_a[task], rows_b[task], folder_a, folder_b)
         entry = _entry(samples_a.get(task, {}), samples_b.get(task, {}))
-        entries.append({"task": task, "before": before["label"], "after": after["label"], **entry})
+        if entry:
+            entries.append({"task": task, "before": before["label"], "after": after["label"], **entry})
     return entries
 
 
 def _samples(folder: Path) -> dict[str, dict[str, float]]:
-    """task -> problem id -> score, graded samples only."""
+    """Task -> problem id -> score, graded samples only."""
     found: dict[str, dict[str, float]] = {}
     for _, record in read_jsonl(folder / "samples.jsonl"):
         if record["score"] is not None:
@@ -61,14 +64,12 @@ def _same_settings(task: str, a: dict[str, Any], b: dict[str, Any], folder_a: Pa
 
 def _entry(a: dict[str, float], b: dict[str, float]) -> dict[str, Any]:
     both = [problem for problem in a if problem in b]
-    left_out = len(a.keys() ^ b.keys())
     if not both:
-        numbers = dict.fromkeys(("difference", "standard_error", "interval", "p", "test", "detectable"))
-        return {"n": 0, "left_out": left_out, **numbers}
+        return {}
     result = paired([a[i] for i in both], [b[i] for i in both])
     return {
         "n": result.n,
-        "left_out": left_out,
+        "left_out": len(a.keys() ^ b.keys()),
         "difference": result.difference,
         "standard_error": result.standard_error,
         "interval": list(result.interval),
@@ -93,10 +94,17 @@ class Compare(Stage):
         return "compare"
 
     def check(self, data: Path | None) -> None:
-        """Raise RecipeError for fewer than two evaluations."""
+        """Raise RecipeError for fewer than two evaluations, or two that the report could not tell apart."""
         if len(self.scores) < 2:
             raise RecipeError(
                 f"Compare has {len(self.scores)} evaluations, so there is no change to measure.\n  Give it two or more."
+            )
+        labels = [stage.label or stage.model.name for stage in self.scores if isinstance(stage, Evaluate)]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise RecipeError(
+                f"Compare: two evaluations are labelled {twice[0]!r}, so their differences could not be told apart.\n"
+                '  Name them: Evaluate(model, tasks, label="sft").'
             )
 
     def headline(self) -> dict[str, Any]:
@@ -114,13 +122,10 @@ def comparisons(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
     Entries as `compare` gives them, with p_holm: p corrected over all of them.
     """
-    pairs = list(zip(folders, folders[1:], strict=False))
+    pairs = list(pairwise(folders))
     if len(folders) > 2:
         pairs.append((folders[0], folders[-1]))
     entries = [entry for a, b in pairs for entry in compare(a, b)]
-    measured = [entry for entry in entries if entry["n"]]
-    for entry in entries:
-        entry["p_holm"] = None
-    for entry, p in zip(measured, holm([entry["p"] for entry in measured]), strict=True):
+    for entry, p in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
         entry["p_holm"] = p
     return entries

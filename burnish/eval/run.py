@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args, get_type_hints
 
-from burnish.core.files import JsonlLog, write_atomic, write_json
+from burnish.core.files import JsonlLog, read_json, write_atomic, write_json
 from burnish.core.fingerprint import fingerprint
 from burnish.core.types import Completion, Finish, Verdict, plain
 from burnish.errors import RecipeError, nearest
 from burnish.eval.answer import Answers, GoldAnswers, Item, ModelAnswers
 from burnish.eval.score import check_gold, line, published, settings, summary
 from burnish.eval.task import EvalTask
-from burnish.eval.tasks.catalogue import find
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.progress import Console
 from burnish.pipeline.stage import Context, Stage
 from burnish.verify.base import graded
-
-ENGINES = ("torch", "hf", "gold")
 
 
 def evaluate(
@@ -35,33 +33,42 @@ def evaluate(
     scores.json depend on the replies alone, so equal runs write equal bytes; timings.json holds what the clock said.
     """
     items = [Item(task, problem) for task in tasks for problem in task.problems(data)]
-    log = JsonlLog(out / "samples.jsonl")
-    done = {(record["task"], record["id"]): record for record in log.records}
-    # A problem that stands twice in a benchmark is asked once and counted twice.
-    missing = list({item.key: item for item in items if item.key not in done}.values())
-    before, start = len(done), time.monotonic()
-    with console.bar("evaluate", len(missing) + before, "samples", done=before) as bar:
+    with closing(JsonlLog(out / "samples.jsonl")) as log:
+        done = {(record["task"], record["id"]): record for record in log.records}
+        # A problem that stands twice in a benchmark is asked once and counted twice.
+        missing = list({item.key: item for item in items if item.key not in done}.values())
+        before, start = len(done), time.monotonic()
+        with console.bar("evaluate", len(missing) + before, "samples", done=before) as bar:
 
-        def on_reply(item: Item, completion: Completion) -> None:
-            record = _record(item, completion)
-            log.append(record)
-            done[item.key] = record
-            bar.advance(1, item.task.name)
+            def on_reply(item: Item, completion: Completion) -> None:
+                record = _record(item, completion)
+                log.append(record)
+                done[item.key] = record
+                bar.advance(1, item.task.name)
 
-        if missing:
-            answers.reply_to(missing, seed, on_reply)
-    log.close()
+            if missing:
+                answers.reply_to(missing, seed, on_reply)
     seconds = time.monotonic() - start
     samples = [done[item.key] for item in items]
     write_atomic(
         out / "samples.jsonl", "".join(json.dumps(s, ensure_ascii=True, allow_nan=False) + "\n" for s in samples)
     )
     write_json(out / "timings.json", _timings(tasks, missing, done, seconds, before))
-    scores = {"label": label, "model": model, "seed": seed, "tasks": [_scores(task, items, done) for task in tasks]}
+    scores: dict[str, Any] = {
+        "label": label,
+        "model": model,
+        "seed": seed,
+        "tasks": [_scores(task, items, done) for task in tasks],
+    }
     write_json(out / "scores.json", scores)
-    for row in scores["tasks"]:
-        console.line(f"  {line(cast(dict[str, Any], row))}")
+    show(scores, console)
     return scores
+
+
+def show(scores: dict[str, Any], console: Console) -> None:
+    """Print one line a task."""
+    for row in scores["tasks"]:
+        console.line(f"  {line(row)}")
 
 
 def _record(item: Item, completion: Completion) -> dict[str, Any]:
@@ -135,7 +142,7 @@ class Evaluate(Stage):
     def run(self, ctx: Context) -> None:
         """Load the model, answer, grade."""
         source = ctx.path_of(self.model)
-        answers = _load(source / "model", ctx.machine)
+        answers = _load(source / "model", ctx.machine, ctx.console)
         evaluate(
             self.tasks, answers, seed=self.seed, label=self.label or self.model.name, model=source.name, data=ctx.data,
             out=ctx.out, console=ctx.console,
@@ -162,9 +169,63 @@ def check_tasks(tasks: Sequence[EvalTask], data: Path | None) -> None:
         check_gold(task, task.problems(data))
 
 
-def _load(folder: Path, machine: Machine) -> ModelAnswers:
+def _load(folder: Path, machine: Machine, console: Console) -> ModelAnswers:
     from burnish.model.policy import Policy
     from burnish.rollout.engines import make_engine
 
     policy = Policy.load(folder, machine)
-    return ModelAnswers(make_engine(policy, machine), policy.renderer, policy.context)
+    return ModelAnswers(make_engine(policy, machine, console), policy.renderer, policy.context)
+
+
+def evaluate_model(
+    model: str, tasks: Sequence[str | EvalTask], *, limit: int | None = None, machine: Machine,
+    engine: str = "torch", data: Path | None = None, out: Path, cache: Path | None = None, seed: int = 0,
+    console: Console,
+) -> dict[str, Any]:  # fmt: skip
+    """Evaluate a model outside a recipe: `burnish eval MODEL --tasks a,b`. Returns what scores.json holds and `folder`.
+
+    model:  "bundled", "toy", "org/name@revision", a model folder, or an artifact folder that holds one.
+    tasks:  names of the catalogue, or tasks. limit: only the first problems of each.
+    engine: "torch", "hf", or "gold": the worked solutions instead of a model, which shows a task's ceiling.
+    out:    the scores go to `<out>/eval-<fingerprint>`: the same question again answers from there, and an
+            interrupted one goes on. cache: for converted models and downloads, by default `<out>/cache`.
+    Raises RecipeError for unknown names and prompts that do not fit, DataError for missing data.
+    """
+    from burnish.eval.tasks.catalogue import find
+
+    known = (*get_args(get_type_hints(Machine)["engine"]), "gold")
+    if engine not in known:
+        raise RecipeError(f"--engine {engine}: no such engine. {nearest(engine, known)}")
+    chosen = tuple(find(task) if isinstance(task, str) else task for task in tasks)
+    chosen = tuple(task if limit is None else replace(task, limit=limit) for task in chosen)
+    check_tasks(chosen, data)
+    if engine == "gold":
+        folder = out / f"eval-{fingerprint(('gold', chosen))}"
+        scores = _kept(folder, console) or evaluate(
+            chosen, GoldAnswers(), seed=seed, label="gold", model="gold", data=data, out=folder, console=console
+        )
+        return {**scores, "folder": str(folder)}
+    from burnish.model.base import BaseModel
+
+    artifact = Path(model).expanduser()
+    inside = (artifact / "model" / "config.json").exists()
+    base = BaseModel(str(artifact / "model") if inside else model)
+    base.check(data)
+    folder = out / f"eval-{fingerprint((base, chosen, seed))}"
+    scores = _kept(folder, console)
+    if not scores:
+        base.run(Context(folder, machine, lambda stage: folder, data, cache or out / "cache", console))
+        answers = _load(folder / "model", replace(machine, engine=cast(Any, engine)), console)
+        label = artifact.resolve().name if inside else base.model
+        scores = evaluate(chosen, answers, seed=seed, label=label, model=model, data=data, out=folder, console=console)
+    return {**scores, "folder": str(folder)}
+
+
+def _kept(folder: Path, console: Console) -> dict[str, Any]:
+    """The scores of a finished evaluation, or {}."""
+    if not (folder / "scores.json").exists():
+        return {}
+    scores: dict[str, Any] = read_json(folder / "scores.json")
+    console.line(f"  {folder} has these scores already")
+    show(scores, console)
+    return scores

@@ -62,7 +62,20 @@ def published(task: EvalTask) -> list[dict[str, Any]]:
 
 
 def check_gold(task: EvalTask, problems: Sequence[Problem]) -> None:
-    """Grade the first worked solutions. Raises VerifierError when one does not get the full score: scores would be wrong."""
+    """Grade an empty reply to every problem and the first worked solutions.
+
+    Raises VerifierError when a problem cannot be graded whatever the reply, or a solution does not get the full score:
+    scores would be wrong.
+    """
+    blank = [(p, graded(task.verifier, p, "")) for p in problems]
+    hopeless = [(p, v) for p, v in blank if v.score is None]
+    if hopeless:
+        problem, verdict = hopeless[0]
+        raise VerifierError(
+            f"task {task.name}: {len(hopeless)} of {len(problems)} problems cannot be graded, so no reply to them would count.\n"
+            f"  First: problem {problem.id}, target {problem.check.target!r:.60}: {verdict.why}\n"
+            f"  Mend the targets that source {task.source.name} gives, or name the verifier they are meant for."
+        )
     tried = [p for p in problems if p.solution][:GOLD_TRIED]
     verdicts = [graded(task.verifier, p, p.solution) for p in tried]
     wrong = [(p, v) for p, v in zip(tried, verdicts, strict=True) if v.score != 1.0]

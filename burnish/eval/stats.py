@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from statistics import NormalDist
 from typing import Literal
 
@@ -67,7 +68,7 @@ def wilson(successes: float, count: int) -> tuple[float, float]:
 
 
 def normal_interval(centre: float, error: float) -> tuple[float, float]:
-    """centre ± 1.96 standard errors, cut to [0, 1]."""
+    """Centre ± 1.96 standard errors, cut to [0, 1]."""
     return max(0.0, centre - Z95 * error), min(1.0, centre + Z95 * error)
 
 
@@ -151,7 +152,7 @@ def mcnemar(gained: int, lost: int) -> float:
     """The exact two-sided p of McNemar's test: of `gained + lost` changed problems, so uneven a split by coin tosses."""
     changed = gained + lost
     tail = sum(math.comb(changed, i) for i in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+    return min(1.0, float(Fraction(2 * tail, 1 << changed)))
 
 
 def sign_flip(changes: Sequence[float]) -> float:

@@ -76,12 +76,12 @@ class _Pad(torch.autograd.Function):
     """Rows of x_NE taken into padded slots. The map is one to one on real slots, so its gradient is a gather too."""
 
     @staticmethod
-    def forward(ctx: Any, x_NE: Tensor, documents: Documents) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x_NE: Tensor, documents: Documents) -> Tensor:
         ctx.documents = documents
         return x_NE.index_select(0, documents.slot_M)
 
     @staticmethod
-    def backward(ctx: Any, grad_ME: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_ME: Tensor) -> tuple[Tensor, None]:
         # Padded slots get no gradient: no real query sees them and their own outputs are thrown away.
         return grad_ME.index_select(0, ctx.documents.token_N), None
 
@@ -90,12 +90,12 @@ class _Unpad(torch.autograd.Function):
     """The inverse of _Pad: real slots of x_ME back in packed order."""
 
     @staticmethod
-    def forward(ctx: Any, x_ME: Tensor, documents: Documents) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x_ME: Tensor, documents: Documents) -> Tensor:
         ctx.documents = documents
         return x_ME.index_select(0, documents.token_N)
 
     @staticmethod
-    def backward(ctx: Any, grad_NE: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_NE: Tensor) -> tuple[Tensor, None]:
         return grad_NE.index_select(0, ctx.documents.slot_M) * ctx.documents.real_M1, None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -83,7 +84,8 @@ def _convert(source: Path, folder: Path) -> None:
 
     from burnish.model.policy import quiet
 
-    with quiet():
+    # The loader's own bar asks no setting; it goes to standard error like every bar.
+    with quiet(), Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
         where, file = source.parent, source.name
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             where, gguf_file=file, dtype=torch.float32, local_files_only=True

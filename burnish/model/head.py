@@ -28,7 +28,7 @@ def _logits(hidden_CD: Tensor, weight_VD: Tensor, target_C: Tensor, inverse: flo
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden_KD: Tensor,
         weight_VD: Tensor,
@@ -51,7 +51,7 @@ class _TokenLogprobs(torch.autograd.Function):
         return logp
 
     @staticmethod
-    def backward(ctx: Any, grad_K: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_K: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         # d logp_i / d logits_iv = (1[v = target] - p_iv) / temperature; the logits are computed again, chunk by chunk.
         hidden_KD, weight_VD, target_K, lse = ctx.saved_tensors
         inverse, compute, chunk = ctx.settings

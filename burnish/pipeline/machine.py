@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +30,34 @@ class Machine:
     engine: Literal["torch", "hf"] = "torch"
     slots: int = 64
     checkpoint_every_s: float = 120.0
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables a stage's own process starts with; the user's shell never has to set them.
+
+        Thread pools are sized before any library starts one. Freed tensors of up to 32 MiB stay in the process
+        (glibc's highest mmap threshold), because handing their pages back and faulting them in again costs more
+        than the arithmetic on them. String hashing is fixed, so the order of a set of strings is too.
+        """
+        return {
+            "OMP_NUM_THREADS": str(self.threads),
+            "MKL_NUM_THREADS": str(self.threads),
+            "OPENBLAS_NUM_THREADS": str(self.threads),
+            "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+            "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONHASHSEED": "0",
+        }
+
+    def prepare(self) -> None:
+        """Set torch's threads and determinism in this process, if it has torch loaded; may be called again."""
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return
+
+        torch.set_num_threads(self.threads)
+        if self.device == "cpu":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def laptop() -> Machine:

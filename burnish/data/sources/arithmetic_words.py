@@ -4,15 +4,21 @@ from __future__ import annotations
 
 Nouns = tuple[tuple[str, str], ...]
 
-SHE = tuple(
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a list, split at commas where it has any."""
+    return tuple(text.split(", ") if "," in text else text.split())
+
+
+SHE = _words(
     "Mia Ava Zoe Lily Nora Ella Ruby Maya Leah Anna Sofia Amara Priya Mei Yuki Fatima Aisha Ingrid Carmen Rosa Elena Olga "
     "Hana Keiko Leila Nadia Sana Tara Uma Vera Wanda Ximena Yara Zainab Bella Clara Daisy Edith Freya Greta Helen Irene "
-    "Julia Karen Laura Megan Nina Opal Paula Quinn Rachel Sarah Tina Valeria Wren Abena Beatriz Chloe Dalia Emma".split()
+    "Julia Karen Laura Megan Nina Opal Paula Quinn Rachel Sarah Tina Valeria Wren Abena Beatriz Chloe Dalia Emma"
 )
-HE = tuple(
-    "Tom Leo Max Sam Ben Noah Liam Omar Raj Wei Kenji Ahmed Hassan Lars Diego Pablo Ivan Boris Hiro Tariq Amir Samir Kofi "
+HE = _words(
+    "Tom Leo Max Sam Ben Noah Liam Omar Raj Wei Kenji Ahmed Hassan Lev Diego Pablo Ivan Boris Hiro Tariq Amir Samir Kofi "
     "Kwame Jamal Marco Luca Felix Oscar Hugo Adam Brian Carl David Ethan Frank George Henry Isaac Jack Kevin Logan Martin "
-    "Nathan Oliver Peter Quentin Robert Simon Theo Victor Walter Xavier Yusuf Zack Arjun Bilal Chen Dmitri Emeka".split()
+    "Nathan Oliver Peter Quentin Robert Simon Theo Victor Walter Xavier Yusuf Zack Arjun Bilal Chen Dmitri Emeka"
 )
 
 
@@ -47,11 +53,11 @@ PLANTS = _nouns(
     "tulip, rose, sunflower, bean plant, cabbage/cabbages, pepper plant, daisy/daisies, lily/lilies, tomato plant, lettuce, "
     "berry bush/berry bushes, young tree, marigold, pansy/pansies, fern, cactus/cacti"
 )
-PLACES = tuple(
+PLACES = _words(
     "market, fair, park, school, library, museum, beach, shop, garden, club, camp, playground, station, harbor, theater, bakery, "
-    "farm, workshop, picnic, festival, gym, cafe, zoo, community center, town hall".split(", ")
+    "farm, workshop, picnic, festival, gym, cafe, zoo, community center, town hall"
 )
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
+DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 WORKS = (
     ("reads", "read", "pages"), ("paints", "paint", "tiles"), ("types", "type", "lines"), ("plants", "plant", "seeds"),
     ("washes", "wash", "windows"), ("folds", "fold", "shirts"), ("packs", "pack", "parcels"), ("delivers", "deliver", "letters"),
@@ -59,15 +65,15 @@ WORKS = (
     ("draws", "draw", "sketches"), ("translates", "translate", "sentences"), ("picks", "pick", "melons"), ("lays", "lay", "bricks"),
     ("peels", "peel", "potatoes"), ("polishes", "polish", "spoons"), ("writes", "write", "notes"), ("checks", "check", "bikes"),
 )  # fmt: skip
-SPORTS = tuple(
+SPORTS = _words(
     "jogging, dancing, swimming, drawing, reading, rowing, skating, cooking, gardening, cycling, climbing, knitting, juggling, "
-    "practicing piano, practicing guitar, doing yoga, studying French, playing chess".split(", ")
+    "practicing piano, practicing guitar, doing yoga, studying French, playing chess"
 )
-JOBS = tuple(
+JOBS = _words(
     "walking dogs, mowing lawns, tutoring, washing cars, babysitting, delivering papers, picking fruit, raking leaves, serving "
-    "tables, painting fences, stacking shelves, cleaning pools".split(", ")
+    "tables, painting fences, stacking shelves, cleaning pools"
 )
-TRIPS = (("bikes", "bike"), ("drives", "drive"), ("walks", "walk"), ("rides", "ride"), ("hikes", "hike"), ("travels", "travel"))
+TRIPS = _words("bikes drives walks rides hikes travels")
 
 OPENERS = (
     "",
@@ -77,8 +83,9 @@ OPENERS = (
     "$p is at the $place{ with $r| today|}.",
     "$p and $r are {good friends|neighbors|cousins|classmates|teammates}.",
     "{Here is a|This is a} {small |quick |short |}{question|puzzle|problem} about $p.",
-    "{The|A} {weather|sky} is {sunny|cloudy|bright|grey} {at|near} the $place.",
-    "{Please help|Can you help} $p {with this|count|work this out}.",
+    "The {weather|sky} is {sunny|cloudy|bright|grey} {at|near} the $place.",
+    "Please help $p {with this|count|work this out}.",
+    "Can you help $p {with this|count|find the answer}?",
     "$p {likes|loves|enjoys} {$day|weekend|quiet} {mornings|afternoons|evenings} at the $place.",
     "$p {visits|often visits|lives near} the $place.",
     "{Last|One} $day, $p {met|visited|called|helped} $r.",
@@ -90,11 +97,12 @@ ASK_HASHES = (
     "{Solve it|Work it out|Think} step by step{;|,} {the last line should be|end with} #### and the {number|answer}.",
 )
 ASK_WORDS = (
-    "{Show|Write|Give} {your|the} {steps|working} and {end|finish} with \"The answer is\" and the number.",
-    "{Finish|End} {your reply |}with a {short |}sentence that {starts|begins} \"The answer is\".",
+    '{Show|Write|Give} {your|the} {steps|working} and {end|finish} with "The answer is" and the number.',
+    '{Finish|End} {your reply |}with a {short |}sentence that {starts|begins} "The answer is".',
 )
 ASK_STEPS = (
-    "{Show|Explain|Write down} {your|the|each of your} {steps|working|reasoning}.",
+    "{Show|Explain|Write down} {your|the|each of the} {steps|calculations}.",
+    "{Show|Explain} {your|the} {working|reasoning}.",
     "{Think|Work|Solve it|Go} step by step.",
     "{Keep it|Be} {short|brief}, but show the {steps|working}.",
 )

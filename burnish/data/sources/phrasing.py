@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 _CHOICE = re.compile(r"\{([^{}]*)\}")
-_SLOT = re.compile(r"\$([a-z]\w*)")
+_SLOT = re.compile(r"\$([A-Za-z]\w*)")
 
 
 def phrase(pattern: str, rng: random.Random, slots: Mapping[str, object]) -> str:
@@ -22,7 +22,7 @@ def phrase(pattern: str, rng: random.Random, slots: Mapping[str, object]) -> str
 
 
 def sentences(text: str) -> str:
-    """The text with a capital letter at each sentence start (after `.`, `?`, `!`, `:` and at line starts)."""
+    """The text with a capital letter at each sentence start (after `.`, `?`, `!` and at line starts)."""
     return re.sub(r"(?:^|(?<=[.?!] )|(?<=\n))[a-z]", lambda m: m[0].upper(), text)
 
 

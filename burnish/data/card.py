@@ -1,0 +1,118 @@
+"""The card of a dataset: what went in, what each step took out and why, and how much of which test was found."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from burnish.core.rng import rank
+from burnish.core.types import Row, plain
+from burnish.data.dataset import Dropped
+from burnish.data.decontaminate import Overlap, Scan, shared, table
+from burnish.data.diversity import diversity
+
+EVIDENCE = 20
+_SNIPPET = 1200
+_DIVERSITY_ROWS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the rows of one source come from. rows_in: how many it has; rows_taken: how many the recipe asked for."""
+
+    source: str
+    licence: str
+    url: str
+    revision: str
+    rows_in: int
+    rows_taken: int
+
+
+def by_source(origins: Iterable[Origin], kept: Sequence[Row]) -> list[dict[str, Any]]:
+    """A record per source, in the order of the recipe, with the rows that are left of it."""
+    left = Counter(row.source for row in kept)
+    merged: dict[str, dict[str, Any]] = {}
+    for origin in origins:
+        record = merged.setdefault(
+            origin.source,
+            {
+                "source": origin.source, "licence": origin.licence, "url": origin.url, "revision": origin.revision,
+                "rows_in": 0, "rows_taken": 0, "rows_kept": left[origin.source],
+            },
+        )  # fmt: skip
+        record["rows_in"] += origin.rows_in
+        record["rows_taken"] += origin.rows_taken
+    return list(merged.values())
+
+
+def variety(rows: Sequence[Row]) -> dict[str, float]:
+    """Diversity of the prompts, over at most 4,000 rows: those of the lowest rank, so that more rows change few of them."""
+    chosen = (
+        rows
+        if len(rows) <= _DIVERSITY_ROWS
+        else sorted(rows, key=lambda row: rank(0, "diversity", row.id))[:_DIVERSITY_ROWS]
+    )
+    return diversity("\n".join(turn["content"] for turn in plain(row.prompt)) for row in chosen)
+
+
+def contamination(rows: Sequence[Row], found: Scan, rule: Overlap) -> list[dict[str, Any]]:
+    """A record for each source and test; its evidence is the first 20 rows by score, with both texts.
+
+    rows: the training rows as they were scanned.
+    """
+    removed = Counter((rows[e.row].source, e.test) for e in found.evidence)
+    records = table(found, (row.source for row in rows), rule, dict(removed))
+    hits: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for evidence in sorted(found.evidence, key=lambda e: (-e.score, e.row)):
+        row, item = rows[evidence.row], found.items[evidence.item]
+        place = hits[row.source, evidence.test]
+        if len(place) < EVIDENCE:
+            texts = shared(row, item, rule)
+            place.append({
+                "row_id": row.id, "test_id": item.id, "score": evidence.score, "short": evidence.short,
+                "span": texts.item_span, "row_span": texts.row_span,
+                "row_text": snippet(texts.row_text, texts.row_span), "test_text": snippet(texts.item_text, texts.item_span),
+            })  # fmt: skip
+    for record in records:
+        record["evidence"] = hits.get((record["source"], record["test"]), [])
+    return records
+
+
+def snippet(text: str, around: str) -> str:
+    """At most about 1,200 characters of a text, with `around` inside where it fits."""
+    if len(text) <= _SNIPPET:
+        return text
+    middle = text.find(around) + len(around) // 2
+    start = min(max(0, middle - _SNIPPET // 2), len(text) - _SNIPPET)
+    return f"{'… ' if start else ''}{text[start : start + _SNIPPET]}{' …' if start + _SNIPPET < len(text) else ''}"
+
+
+def reasons(dropped: Iterable[Dropped]) -> dict[str, int]:
+    """How many rows each reason took, the most frequent first."""
+    return dict(sorted(Counter(drop.reason for drop in dropped).items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def took(steps: Sequence[Mapping[str, Any]]) -> str:
+    """The steps as lines: what went in, what came out."""
+    width = max((len(str(step["step"])) for step in steps), default=0)
+    return "\n".join(f"  {step['step']:<{width}}  {step['rows_in']:>9,} → {step['rows_out']:,}" for step in steps)
+
+
+def lines(card: Mapping[str, Any]) -> list[str]:
+    """What a person should see of a card on the console: rows by source, drops, and every flagged source."""
+    said = [
+        f"  {s['source']}: {s['rows_kept']:,} of {s['rows_in']:,} rows ({s['licence'] or 'no licence given'})"
+        for s in card["by_source"]
+    ]
+    said += [f"  dropped {count:,}: {reason}" for reason, count in card["dropped"].items()]
+    for record in card["contamination"]:
+        overlap = f"{record['overlapping']:,} of {record['items']:,} items of {record['test']} ({record['rate']:.1%})"
+        if record["flagged"]:
+            said.append(
+                f"  CONTAMINATED: {record['source']} overlaps {overlap}; {record['rows_removed']:,} rows removed. Consider dropping the source."
+            )
+        elif record["rows_removed"]:
+            said.append(f"  {record['source']} overlaps {overlap}; {record['rows_removed']:,} rows removed")
+    return said

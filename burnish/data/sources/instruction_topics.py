@@ -1,0 +1,96 @@
+"""What generated instructions are about: each topic with things that can be said of it. Subjects are singular.
+
+A saying completes "<topic> ..." and "It ..."; none holds a comma. `words` are words that replies on the topic tend to use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A subject ("the ocean"), its head noun, what can be said of it, and words that go with it."""
+
+    subject: str
+    head: str
+    sayings: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def _topic(subject: str, head: str, sayings: str, words: str) -> Topic:
+    return Topic(subject, head, tuple(sayings.split("; ")), tuple(words.split()))
+
+
+TOPICS = (
+    _topic("the ocean", "ocean", "covers most of our planet; holds huge amounts of salt water; is home to whales and tiny plankton; shapes the weather on land; can be calm one day and wild the next; still hides places nobody has seen", "water waves fish salt deep blue"),
+    _topic("the moon", "moon", "travels around the earth once a month; lights up the night; pulls on the sea and causes the tides; shows us only one side; has craters made by old impacts; was visited by astronauts long ago", "night tides orbit craters sky earth"),
+    _topic("the sun", "sun", "gives us light and warmth; is a star made of hot gas; helps plants grow; rises in the east and sets in the west; holds the planets in their paths; is far bigger than the earth", "light star heat energy planets day"),
+    _topic("the rainforest", "rainforest", "is full of tall trees and strange insects; gets rain almost every day; shelters more species than any other place on land; grows fruit and medicine; helps to clean the air; stays warm all year", "trees rain animals plants jungle green"),
+    _topic("the desert", "desert", "gets very little rain; is hot by day and cold by night; has plants that store water in their stems; is shaped by wind and sand; hides foxes and lizards in cool burrows; looks empty but is full of life", "sand heat dry cactus dunes water"),
+    _topic("the library", "library", "lends books for free; is a quiet place to study; has shelves full of stories; welcomes readers of every age; offers computers and reading groups; keeps old newspapers safe", "books reading quiet shelves stories study"),
+    _topic("the bicycle", "bicycle", "turns leg power into speed; needs no fuel at all; has two wheels and a simple chain; keeps riders fit and happy; takes up little room in a city; is cheap to repair", "wheels pedals ride chain helmet exercise"),
+    _topic("chess", "chess", "is played on a board with sixty four squares; trains memory and planning; has simple rules and deep ideas; gives each side sixteen pieces; ends when a king cannot escape; is loved by young and old players", "king queen board pieces strategy game"),
+    _topic("bread", "bread", "is made from flour and water; rises when yeast makes bubbles; smells wonderful fresh from the oven; comes in many shapes around the world; goes well with butter or soup; needs time and warm hands", "flour yeast dough oven bake butter"),
+    _topic("coffee", "coffee", "is brewed from roasted beans; wakes people up in the morning; grows in warm and hilly countries; can be served hot or cold; smells rich and earthy; brings friends around a table", "beans cup caffeine morning drink milk"),
+    _topic("tea", "tea", "is made by pouring hot water over leaves; comes in green and black kinds; helps people slow down; tastes good with lemon or honey; has been enjoyed for thousands of years; is served to guests in many homes", "leaves cup water drink honey warm"),
+    _topic("the guitar", "guitar", "has six strings and a hollow body; can play melodies and chords; fits rock music and quiet songs alike; needs regular tuning; rewards a little practice each day; travels well to parties and campfires", "strings music chords song play sound"),
+    _topic("the piano", "piano", "has eighty eight keys; can be soft or loud; uses small hammers to strike strings; teaches both hands to work together; sounds grand in a concert hall; helps beginners read music", "keys music notes hands play melody"),
+    _topic("the dog", "dog", "is a loyal companion; loves walks and games; can learn many tricks; needs food and water and daily exercise; has a powerful nose; guards the house and greets the family", "loyal walk pet tail bark friend"),
+    _topic("the cat", "cat", "sleeps for much of the day; lands on its feet; cleans its fur with a rough tongue; purrs when it feels safe; hunts mice at night; likes warm laps and high shelves", "pet fur purr whiskers mouse sleep"),
+    _topic("the elephant", "elephant", "is the largest animal on land; drinks with its long trunk; lives in a close family group; remembers paths to water for years; eats grass and leaves all day; cools itself with its big ears", "trunk ears tusks herd large africa"),
+    _topic("the penguin", "penguin", "is a bird that cannot fly; swims fast under the water; keeps its egg warm on its feet; lives in large and noisy colonies; slides over snow on its belly; eats fish and krill", "bird ice swim cold feathers fish"),
+    _topic("the honeybee", "honeybee", "carries pollen from flower to flower; lives in a hive with one queen; dances to show where food is; makes sweet honey for the winter; helps farmers grow fruit; works from dawn to dusk", "flowers honey hive pollen queen garden"),
+    _topic("the butterfly", "butterfly", "starts its life as a caterpillar; has bright wings covered in tiny scales; drinks nectar through a thin tube; rests inside a shell before it changes; may fly very long distances; brings color to a garden", "wings flowers color caterpillar nectar insect"),
+    _topic("the owl", "owl", "hunts in the dark; can turn its head almost all the way around; flies without a sound; sees well in dim light; nests in hollow trees; stands for wisdom in old tales", "night bird eyes feathers hunt wise"),
+    _topic("winter", "winter", "brings short days and long nights; covers fields with snow in cold countries; is a good time for soup and stories; sends some animals to sleep; makes breath turn to mist; ends when the first buds open", "snow cold ice coat season frost"),
+    _topic("spring", "spring", "wakes the garden after the cold months; fills trees with blossoms; brings birds back from the south; has mild days and sudden showers; invites people to go outside; smells of fresh grass", "flowers season rain birds bloom green"),
+    _topic("autumn", "autumn", "turns the leaves red and gold; is the season of apples and pumpkins; brings cooler air and early evenings; fills the barns with grain; sends geese to the south; suits long walks in the woods", "leaves season harvest orange cool fall"),
+    _topic("the mountain", "mountain", "rises high above the valley; has snow on top even in summer; draws climbers from far away; feeds clear streams; changes its colors at sunset; teaches respect for the weather", "peak climb snow rock high trail"),
+    _topic("the river", "river", "flows from the hills to the sea; gives water to fields and towns; carries boats and fallen leaves; is home to otters and trout; carves its bed over many years; floods after heavy rain", "water flow fish bank boat stream"),
+    _topic("the volcano", "volcano", "lets hot rock escape from deep inside the earth; can sleep for hundreds of years; builds new land with its lava; makes the soil around it rich; sends ash high into the sky; is watched closely by scientists", "lava ash magma eruption rock hot"),
+    _topic("the rainbow", "rainbow", "appears when sunlight meets raindrops; shows seven colors in a fixed order; has no end that anyone can reach; fades after a few minutes; makes people stop and smile; can be made with a garden hose", "colors rain sun sky light red"),
+    _topic("the garden", "garden", "gives fresh herbs and vegetables; needs sun and water and care; attracts bees and songbirds; rewards patience with flowers; is a calm place after work; teaches children where food comes from", "plants flowers soil seeds water grow"),
+    _topic("the farm", "farm", "produces milk and eggs and grain; starts its day before sunrise; keeps cows and hens and horses; depends on good weather; needs strong tools and steady hands; sells its fruit at the market", "animals crops field barn tractor milk"),
+    _topic("the market", "market", "opens early in the morning; sells fresh fruit and local cheese; is full of voices and colors; lets farmers meet their buyers; offers samples to hungry visitors; closes when the last stall is empty", "fruit vegetables fresh stalls food local"),
+    _topic("the train", "train", "runs on steel rails; carries hundreds of passengers at once; links distant cities; leaves from a busy station; uses less energy than cars; offers wide views of the land", "station travel rails tracks ticket passengers"),
+    _topic("the airplane", "airplane", "flies high above the clouds; crosses oceans in a few hours; needs strong engines and long runways; is guided by trained pilots; brings distant families together; is checked before every trip", "wings pilot flight sky airport travel"),
+    _topic("the telescope", "telescope", "makes distant objects look close; gathers faint light with lenses or mirrors; shows the rings of Saturn; works best on dark and clear nights; helped people map the sky; sits on hills far from city lamps", "stars lens planets sky mirror space"),
+    _topic("the computer", "computer", "follows instructions one by one; stores words and pictures as numbers; helps people write and draw and learn; has become smaller and faster each year; needs clear commands; links people across the globe", "keyboard screen software data internet machine"),
+    _topic("the robot", "robot", "does dull or dangerous work; senses its surroundings with cameras; follows a program written by people; builds cars in large factories; explores places that are unsafe for humans; never gets tired", "machine sensors program arms factory metal"),
+    _topic("the clock", "clock", "tells us the time of day; has hands that move in a circle; keeps trains and schools on schedule; may hang on a wall or stand in a tower; ticks softly in a quiet room; needs a spring or a battery", "time hands hours minutes tick face"),
+    _topic("the camera", "camera", "captures a moment with light; has a lens that works like an eye; helps families keep memories; needs a steady hand; can freeze fast motion; turns small details into art", "lens photo picture light image focus"),
+    _topic("the museum", "museum", "keeps treasures from the past; shows paintings and bones and old tools; teaches history in a lively way; offers tours for school groups; protects fragile objects; makes a rainy day worthwhile", "art history objects visitors paintings exhibits"),
+    _topic("the theater", "theater", "tells stories live on a stage; brings actors and audiences together; uses lights and costumes to build a world; falls silent when the curtain rises; is different every night; needs many helpers behind the scenes", "stage actors play audience curtain drama"),
+    _topic("the school", "school", "teaches children to read and count; is a place to make friends; has classrooms and a noisy yard; rings a bell at the end of each lesson; opens doors to new ideas; needs kind and patient teachers", "students teachers learn classroom lesson books"),
+    _topic("the playground", "playground", "has swings and slides and a sandbox; rings with laughter after class; helps children grow strong; teaches them to take turns; is best on a dry afternoon; should be safe and clean", "swings slide children fun play outdoor"),
+    _topic("football", "football", "is played by two teams of eleven; needs only a ball and some space; fills stadiums every weekend; teaches teamwork and fair play; keeps players running for ninety minutes; unites fans from many nations", "ball goal team players match score"),
+    _topic("swimming", "swimming", "exercises the whole body; is gentle on the joints; cools people down on hot days; can save lives in an emergency; needs practice and good breathing; is fun in a pool or a lake", "water pool exercise strokes lake breath"),
+    _topic("yoga", "yoga", "joins slow movement with steady breathing; makes the body more flexible; calms a busy mind; can be done on a simple mat; began in India long ago; suits people of every age", "breathing stretch body mind mat relax"),
+    _topic("sleep", "sleep", "lets the body repair itself; sorts the memories of the day; comes easier in a dark and cool room; keeps our mood steady; takes about a third of our lives; is harder after a late coffee", "rest night bed dreams tired health"),
+    _topic("music", "music", "can change our mood in a moment; is found in every culture; joins rhythm and melody; helps people remember and dance; needs no translation; brings strangers together at concerts", "song rhythm melody sound dance instruments"),
+    _topic("poetry", "poetry", "says much in few words; plays with sound and rhythm; can rhyme but does not need to; turns small moments into pictures; is meant to be read aloud; gives feelings a shape", "words rhyme verse lines feelings poem"),
+    _topic("painting", "painting", "lets people speak with color; needs brushes and a little courage; can show the world as it is or as a dream; slows down the eye; calms the mind after a long day; fills walls with life", "color brush canvas art paint artist"),
+    _topic("cooking", "cooking", "turns raw food into a warm meal; brings a family to the table; mixes heat and time and taste; saves money at home; lets you try flavors from abroad; gets better with every attempt", "food kitchen recipe meal taste pan"),
+    _topic("pizza", "pizza", "starts with a thin round of dough; is topped with tomato sauce and cheese; bakes in a very hot oven; came from Naples in Italy; is easy to share; tastes best when it is fresh", "cheese dough sauce tomato oven slice"),
+    _topic("chocolate", "chocolate", "is made from cocoa beans; melts on the tongue; can be dark or milky or white; was once used as a drink; makes a popular gift; needs sugar to balance its bitter taste", "cocoa sweet sugar dark taste candy"),
+    _topic("the apple", "apple", "grows on trees in cool regions; can be sweet or sour; keeps well through the cold months; makes fine pies and juice; fits easily in a lunch bag; is crisp and full of fiber", "fruit tree red sweet pie juice"),
+    _topic("recycling", "recycling", "turns old bottles into new goods; saves energy and raw materials; keeps waste out of the sea; starts with sorting paper and glass; gives metal a second life; works best when everyone takes part", "waste paper plastic glass bins planet"),
+    _topic("the forest", "forest", "is home to deer and foxes and owls; cleans the air we breathe; smells of moss and pine; offers shade on hot days; grows slowly over many decades; gives wood and mushrooms", "trees leaves animals wood green wild"),
+    _topic("the beach", "beach", "is where the land meets the sea; has soft sand and smooth shells; draws families in the warm months; changes with each tide; is perfect for castles and kites; should be left clean", "sand waves sea shells sun water"),
+    _topic("the city", "city", "never seems to sleep; is full of shops and offices and parks; mixes people from many places; moves by bus and train and bike; offers jobs and concerts; can be loud at night", "streets buildings people traffic lights busy"),
+    _topic("the village", "village", "has narrow lanes and old stone houses; knows every face by name; wakes up with the church bell; meets at a small bakery; lies between green hills; keeps its festivals alive", "houses quiet small neighbors fields country"),
+    _topic("the bridge", "bridge", "carries people safely over water; must hold great weight; may be built of stone or steel; links two sides of a town; sways a little in strong wind; makes a fine place to watch boats", "river steel arch road span stone"),
+    _topic("the lighthouse", "lighthouse", "warns ships of dangerous rocks; sends a bright beam over the sea; stands tall through every storm; was once run by a lonely keeper; guides sailors home; has a winding stair inside", "light ships sea tower coast rocks"),
+    _topic("the castle", "castle", "has thick walls and high towers; protected a lord and his people; was built on a hill for safety; held feasts in its great hall; is now open to curious visitors; looks lovely in morning fog", "walls tower king knights stone moat"),
+    _topic("the dinosaur", "dinosaur", "lived on earth millions of years ago; left bones and footprints in the rock; could be as small as a hen; laid eggs like a bird; vanished after a great disaster; still excites young readers", "fossils bones extinct reptile giant ancient"),
+    _topic("the snowman", "snowman", "has a carrot for a nose; is built from three big balls of snow; wears an old hat and scarf; waves with two thin sticks; melts when warm days return; makes the whole street cheerful", "snow carrot hat winter scarf cold"),
+    _topic("the postcard", "postcard", "carries a short greeting across the world; has a picture on one side; needs a stamp and an address; arrives later than any text; reminds friends of a shared trip; looks nice on the fridge", "stamp picture mail travel message greeting"),
+    _topic("the umbrella", "umbrella", "keeps us dry in a shower; folds up to fit in a bag; turns inside out in strong wind; gives shade on a sunny beach; is easily left on a bus; comes in every color", "rain dry handle storm wet fold"),
+    _topic("the internet", "internet", "connects billions of machines; brings news and films into every home; lets people learn almost anything; grew out of a small research network; can waste a lot of time; must be used with care", "web online computers information network search"),
+    _topic("the calendar", "calendar", "divides the year into months and weeks; helps people plan their days; marks birthdays and holidays; hangs in kitchens and offices; follows the path of the sun; saves us from missing a date", "days months dates year week plan"),
+    _topic("friendship", "friendship", "grows from trust and shared time; makes hard days lighter; needs honest words and open ears; can last a whole life; crosses borders and ages; begins with a simple hello", "trust kindness friends support share love"),
+    _topic("kindness", "kindness", "costs nothing and means a lot; can brighten a stranger's day; spreads from one person to the next; shows in small acts; makes classrooms and offices calmer; starts with listening", "help smile caring gentle heart share"),
+    _topic("teamwork", "teamwork", "lets people do more than they could alone; depends on trust and clear words; joins different talents; makes large projects possible; needs everyone to listen; turns a group into a crew", "team together goal share help group"),
+    _topic("public transport", "transport", "moves many people with little space; cuts traffic and smoke; lets passengers read on the way; runs early and late; costs less than owning a car; ties the suburbs to the center", "bus train traffic tickets travel city"),
+)  # fmt: skip

@@ -1,0 +1,150 @@
+"""Tokens drawn from logits, one row a sequence, and the log-probability of each under what it was drawn from.
+
+The random number of token t of a request depends on (seed, t) alone, and a row's token on that number and its own
+logits: neighbours, order and batch size cannot change it.
+
+Shapes: B rows, V vocabulary, C blocks of the vocabulary, W tokens in a block. Log-probs in nats, float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from burnish.rollout.engine import Sampling
+
+# The inverse-CDF search runs over sums of this many tokens first: one pass over the vocabulary instead of a long cumsum.
+BLOCK = 256
+# Nucleus sampling looks at this many of the likeliest tokens before it sorts the whole vocabulary.
+HEAD = 1024
+
+
+def uniforms(seeds: Sequence[int], steps: Sequence[int]) -> list[float]:
+    """A number in [0, 1) for each (seed, step): SplitMix64 of the seed, stepped, in 53 bits.
+
+    Source: Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
+    """
+    seed = np.array([s & 0xFFFFFFFFFFFFFFFF for s in seeds], dtype=np.uint64)
+    step = np.array(steps, dtype=np.uint64)
+    # Mixing the seed before the counter keeps neighbouring seeds from sharing a shifted stream.
+    mixed = _mix(_mix(seed) + (step + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+    numbers: list[float] = ((mixed >> np.uint64(11)) * 2.0**-53).tolist()
+    return numbers
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: npt.NDArray[np.uint64] = x ^ (x >> np.uint64(31))
+    return mixed
+
+
+def sample(
+    logits_BV: Tensor, samplings: Sequence[Sampling], seeds: Sequence[int], steps: Sequence[int]
+) -> tuple[list[int], list[float]]:
+    """(tokens, log-probs) of one draw a row.
+
+    The distribution is softmax(logits / temperature), cut to the top k and then to the top p and made to sum to 1; the
+    log-probability is that of the token under it. Temperature 0 takes the likeliest token (the first of equals) and
+    gives its log-probability at temperature 1.
+    """
+    x_BV = logits_BV.to(torch.float32, copy=True)
+    greedy = [s.temperature == 0.0 for s in samplings]
+    if any(not g and s.temperature != 1.0 for g, s in zip(greedy, samplings, strict=True)):
+        inverse = [1.0 if g else 1.0 / s.temperature for g, s in zip(greedy, samplings, strict=True)]
+        x_BV.mul_(torch.tensor(inverse, device=x_BV.device)[:, None])
+    x_BV.sub_(x_BV.amax(1, keepdim=True))
+    for row, setting in enumerate(samplings):
+        if not greedy[row] and (setting.top_k or setting.top_p < 1.0):
+            _cut(x_BV[row], setting.top_k, setting.top_p)
+    weights_BV = x_BV.exp()
+    sums_BC = _by_block(weights_BV).double()
+    tokens = torch.empty(len(samplings), dtype=torch.long, device=x_BV.device)
+    if not all(greedy):
+        u_B = torch.tensor(uniforms(seeds, steps), dtype=torch.float64, device=x_BV.device)
+        tokens = _invert(weights_BV, sums_BC, u_B)
+    if any(greedy):
+        rows = [row for row, g in enumerate(greedy) if g]
+        tokens[rows] = _likeliest(x_BV if all(greedy) else x_BV[rows])
+    logp_B = x_BV.gather(1, tokens[:, None])[:, 0].double() - sums_BC.sum(1).log()
+    return tokens.tolist(), logp_B.float().tolist()
+
+
+def _by_block(weights_BV: Tensor) -> Tensor:
+    """[B, C] sums over blocks; the last block may be short."""
+    whole_BCW, rest_BW = _blocks(weights_BV)
+    sums_BC = whole_BCW.sum(-1)
+    return torch.cat([sums_BC, rest_BW.sum(-1, keepdim=True)], 1) if rest_BW.shape[1] else sums_BC
+
+
+def _blocks(x_BV: Tensor) -> tuple[Tensor, Tensor]:
+    """([B, C, W] the whole blocks, [B, less than W] what is left): views."""
+    rows, vocabulary = x_BV.shape
+    whole = vocabulary // BLOCK
+    return x_BV[:, : whole * BLOCK].view(rows, whole, BLOCK), x_BV[:, whole * BLOCK :]
+
+
+def _block(x_BV: Tensor, block_B: Tensor, fill: float) -> tuple[Tensor, Tensor]:
+    """([B, W] entries of each row's block, [B] token id of its first entry); `fill` past the end of the vocabulary."""
+    first_B = block_B * BLOCK
+    column_BW = first_B[:, None] + torch.arange(BLOCK, device=x_BV.device)
+    beyond_BW = column_BW >= x_BV.shape[1]
+    return x_BV.gather(1, column_BW.clamp_max(x_BV.shape[1] - 1)).masked_fill(beyond_BW, fill), first_B
+
+
+def _invert(weights_BV: Tensor, sums_BC: Tensor, u_B: Tensor) -> Tensor:
+    """The token at which the running sum of the weights first exceeds u times their total."""
+    running_BC = sums_BC.cumsum(1)
+    block_B, rest_B = _first_above(running_BC, u_B * running_BC[:, -1])
+    inside_BW, first_B = _block(weights_BV, block_B, 0.0)
+    place_B, _ = _first_above(inside_BW.double().cumsum(1), rest_B)
+    return first_B + place_B
+
+
+def _first_above(running_BN: Tensor, target_B: Tensor) -> tuple[Tensor, Tensor]:
+    """(index at which the running sum first exceeds the target, target less the sum before that index).
+
+    The target is kept below the total: there the running sum still rises, so an entry of weight 0 is never chosen.
+    """
+    top_B = running_BN[:, -1]
+    target_B = torch.minimum(target_B, torch.nextafter(top_B, torch.zeros_like(top_B))).clamp_min(0.0)
+    index_B = (running_BN <= target_B[:, None]).sum(1)
+    before_B = torch.where(index_B > 0, running_BN.gather(1, (index_B - 1).clamp_min(0)[:, None])[:, 0], 0.0)
+    return index_B, target_B - before_B
+
+
+def _likeliest(x_BV: Tensor) -> Tensor:
+    """The first of the likeliest tokens; every row's maximum is 0. A search by block is faster than argmax."""
+    whole_BCW, rest_BW = _blocks(x_BV)
+    best_BC = whole_BCW.amax(-1)
+    if rest_BW.shape[1]:
+        best_BC = torch.cat([best_BC, rest_BW.amax(-1, keepdim=True)], 1)
+    inside_BW, first_B = _block(x_BV, (best_BC == 0.0).int().argmax(1), -torch.inf)
+    return first_B + (inside_BW == 0.0).int().argmax(1)
+
+
+def _cut(row_V: Tensor, top_k: int, top_p: float) -> None:
+    """Set to -inf, in place, what top-k and then top-p leave out of a row of log-weights.
+
+    Top-k keeps tokens equal to the k-th. Top-p keeps the likeliest tokens until their probability reaches p, the one
+    that reaches it included (arXiv:1904.09751, section 3.1).
+    """
+    if 0 < top_k < len(row_V):
+        row_V.masked_fill_(row_V < row_V.topk(top_k).values[-1], -torch.inf)
+    if top_p >= 1.0:
+        return
+    goal = top_p * row_V.exp().double().sum()
+    for count in (min(HEAD, len(row_V)), len(row_V)):
+        values, index = row_V.topk(count)
+        weights = values.exp().double()
+        inside = weights.cumsum(0) - weights < goal
+        if not bool(inside[-1]):
+            break
+    kept = index[inside]
+    best = row_V[kept]
+    row_V.fill_(-torch.inf)
+    row_V[kept] = best

@@ -1,0 +1,20 @@
+"""The laws that every loss and every verifier keeps, to be called from tests of your own.
+
+`check_loss` needs torch, `check_verifier` does not: each is loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from burnish.testing.loss_laws import check_loss as check_loss
+
+_HOMES = {"check_loss": "burnish.testing.loss_laws", "check_verifier": "burnish.testing.verifier_laws"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,142 @@
+"""Preference tuning: direct preference optimisation on pairs (Tülu 3, arXiv:2411.15124 §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from burnish.core.types import Pair
+from burnish.data.dataset import Dataset
+from burnish.errors import DataError, ModelError
+from burnish.losses.batch import PairBatch
+from burnish.losses.dpo import DPO
+from burnish.model.policy import Policy
+from burnish.pipeline.stage import Context, Stage
+from burnish.text.render import Rendered, Renderer
+from burnish.train.learner import AdamW, Learner
+from burnish.train.reference import FILE, reference_logprobs
+from burnish.train.rows import rows_of_step, split, stack, steps_in
+from burnish.train.schedule import Linear, Schedule
+from burnish.train.session import Session, finished
+from burnish.train.sft import check_numbers, fit_context, report_rows
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPair:
+    """A pair's two replies as tokens, with the reference's summed log-prob of each (nats)."""
+
+    id: str
+    chosen: Rendered
+    rejected: Rendered
+    ref_chosen: float = 0.0
+    ref_rejected: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Both rows, prompts included."""
+        return len(self.chosen.token_ids) + len(self.rejected.token_ids)
+
+
+@dataclass(frozen=True)
+class Preference(Stage):
+    """Trains `start`, which is the reference too, on the pairs of `data`.
+
+    global_batch: pairs an optimizer step; an epoch's last step takes what is left.
+    max_tokens:   pairs of which either row (prompt and reply) is longer are dropped and counted, never cut.
+    """
+
+    VERSION: ClassVar[int] = 1
+    OWN_PROCESS: ClassVar[bool] = True
+
+    start: Stage
+    data: Stage
+    loss: DPO = field(default_factory=DPO)
+    epochs: int = 1
+    global_batch: int = 128
+    lr: Schedule = field(default_factory=lambda: Linear(5e-7, warmup=0.1))
+    max_tokens: int = 2048
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Always "dpo"."""
+        return "dpo"
+
+    def headline(self) -> dict[str, Any]:
+        """Batch, epochs, learning rate and beta."""
+        return {
+            "epochs": self.epochs, "global_batch": self.global_batch, "lr": self.lr.peak, "beta": self.loss.beta,
+            "max_tokens": self.max_tokens,
+        }  # fmt: skip
+
+    def check(self, data: Path | None) -> None:
+        """Raise RecipeError for numbers that cannot work."""
+        check_numbers(self.name, epochs=self.epochs, global_batch=self.global_batch, max_tokens=self.max_tokens)
+
+    def run(self, ctx: Context) -> None:
+        """Compute the reference's log-probs, then train; writes model, metrics.jsonl and data_report.json."""
+        if finished(ctx):
+            return
+        policy = Policy.load(ctx.path_of(self.start) / "model", ctx.machine, trainable=True)
+        pairs = [row for row in Dataset.open(ctx.path_of(self.data)).rows() if isinstance(row, Pair)]
+        # The reference is the policy before its first step, so this comes before any checkpoint is loaded.
+        rows = self._with_reference(self._render(pairs, policy, ctx), policy, ctx)
+        steps = steps_in(len(rows), self.global_batch, self.epochs)
+        learner = Learner(policy, ctx.machine, AdamW(weight_decay=self.weight_decay), self.clip_norm)
+        with Session.open(ctx, learner, title="dpo", steps=steps) as session:
+            for step in session.remaining():
+                chosen = [rows[i] for i in rows_of_step(step, len(rows), self.global_batch, self.seed)]
+                parts = split(chosen, [pair.tokens for pair in chosen], ctx.machine.micro_tokens)
+                batches = [pair_batch(part) for part in parts]
+                found = learner.forward_backward(batches, self.loss, names=[[pair.id for pair in p] for p in parts])
+                lr = self.lr.lr(step, steps)
+                norm = learner.step(lr)
+                session.done(step, {"lr": lr, "grad_norm": norm, "tokens": sum(p.tokens for p in chosen), **found})
+        session.finish()
+        (ctx.out / FILE).unlink(missing_ok=True)
+
+    def _render(self, pairs: Sequence[Pair], policy: Policy, ctx: Context) -> list[RenderedPair]:
+        fit_context(self.name, self.max_tokens, policy.context)
+        rows = [render_pair(policy.renderer, pair) for pair in pairs]
+        longest = [max(len(row.chosen.token_ids), len(row.rejected.token_ids)) for row in rows]
+        kept = [row for row, length in zip(rows, longest, strict=True) if length <= self.max_tokens]
+        report_rows(
+            ctx, kind="preference pairs", limit=self.max_tokens, rows=len(rows), kept=len(kept),
+            too_long=[row.id for row, length in zip(rows, longest, strict=True) if length > self.max_tokens],
+            tokens=sum(row.tokens for row in kept),
+            trained=sum(sum(row.chosen.mask) + sum(row.rejected.mask) for row in kept),
+        )  # fmt: skip
+        return kept
+
+    def _with_reference(self, rows: Sequence[RenderedPair], policy: Policy, ctx: Context) -> list[RenderedPair]:
+        ref = reference_logprobs(policy, [reply for row in rows for reply in (row.chosen, row.rejected)], ctx).tolist()
+        return [
+            RenderedPair(row.id, row.chosen, row.rejected, ref[2 * i], ref[2 * i + 1]) for i, row in enumerate(rows)
+        ]
+
+
+def render_pair(renderer: Renderer, pair: Pair) -> RenderedPair:
+    """A pair's two rows. Raises DataError, naming the row, for one that cannot be rendered or teaches nothing."""
+    where = f"row {pair.id} (source {pair.source or 'unknown'})"
+    try:
+        row = RenderedPair(
+            pair.id, renderer.reply(pair.prompt, pair.chosen), renderer.reply(pair.prompt, pair.rejected)
+        )
+    except ModelError as error:
+        raise DataError(f"{where}: {error}") from error
+    if not any(row.chosen.mask) or not any(row.rejected.mask):
+        raise DataError(f"{where}: one of its replies has no tokens, so there is nothing to prefer.\n  Drop the row.")
+    return row
+
+
+def pair_batch(pairs: Sequence[RenderedPair]) -> PairBatch:
+    """Pairs as tensors: the chosen rows, then the rejected ones."""
+    rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    ref = [pair.ref_chosen for pair in pairs] + [pair.ref_rejected for pair in pairs]
+    return PairBatch(stack(rows), torch.tensor(ref))

@@ -1,0 +1,156 @@
+"""The learner: forward_backward, step, save, load. Every algorithm is a loop over these.
+
+A loss returns a sum and a count; the count is taken over all batches of a call before any gradient is computed, so how a
+step is cut into micro-batches cannot change the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from burnish.errors import ArtifactError, TrainingError
+from burnish.losses.batch import Batch, Loss
+from burnish.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from burnish.model.policy import Policy
+from burnish.pipeline.machine import Machine
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
+
+
+@dataclass(frozen=True, slots=True)
+class AdamW:
+    """Adam with decoupled weight decay (arXiv:1711.05101); decay applies to matrices, not to biases and norms."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+class Learner:
+    """Holds the optimizer of a trainable policy. Gradients add up over forward_backward calls until step."""
+
+    def __init__(
+        self, policy: Policy, machine: Machine, optimizer: AdamW | None = None, clip_norm: float = 1.0
+    ) -> None:
+        self.policy, self.machine, self.clip_norm = policy, machine, clip_norm
+        settings = optimizer or AdamW()
+        self._weights: dict[str, Any] = {n: w for n, w in policy.model.named_parameters() if w.requires_grad}
+        matrices = [w for w in self._weights.values() if w.ndim >= 2]
+        others = [w for w in self._weights.values() if w.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        self._adamw = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=0.0, betas=settings.betas, eps=settings.eps, fused=True
+        )
+        self.steps = 0
+
+    def forward_backward(
+        self,
+        batches: Sequence[AnyBatch],
+        loss: Loss[AnyBatch],
+        *,
+        names: Sequence[Sequence[str]] = (),
+        temperature: float = 1.0,
+    ) -> dict[str, float]:
+        """Add the gradient of sum(loss) / sum(count) over all batches; returns `loss`, `count` and the loss's metrics, each a mean.
+
+        names: the row ids of each batch, for the message of a loss that is not finite.
+        Without any unit to count there is no gradient and the loss is 0.
+        Raises TrainingError for a loss that is not finite; no gradient is kept then.
+        """
+        count = float(sum(float(loss.count(batch)) for batch in batches))
+        if count == 0:
+            return {"loss": 0.0, "count": 0.0}
+        sums: dict[str, float] = {"loss": 0.0}
+        for i, batch in enumerate(batches):
+            if not bool(batch.sequences.mask_BT.any()):
+                continue
+            logp_BT = self.policy.logprobs(batch.sequences, temperature)
+            total = loss.total(logp_BT, batch)
+            value = float(total.detach())
+            if not math.isfinite(value):
+                self._adamw.zero_grad(set_to_none=True)
+                raise TrainingError(self._diverged(f"the loss is {value}", names[i] if names else ()))
+            (total / count).backward()  # type: ignore[no-untyped-call]
+            sums["loss"] += value
+            for name, part in loss.metrics(logp_BT.detach(), batch).items():
+                sums[name] = sums.get(name, 0.0) + float(part)
+        return {"count": count} | {name: value / count for name, value in sums.items()}
+
+    def step(self, lr: float) -> float:
+        """Clip by the global norm, update the weights, drop the gradients; returns the norm before clipping.
+
+        Without gradients nothing moves and the norm is 0. Raises TrainingError, the weights untouched, for a norm that is
+        not finite.
+        """
+        gradients = [w.grad for w in self._weights.values() if w.grad is not None]
+        if not gradients:
+            self.steps += 1
+            return 0.0
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not math.isfinite(float(norm)):
+            self._adamw.zero_grad(set_to_none=True)
+            raise TrainingError(self._diverged(f"the gradient's norm is {float(norm)}", ()))
+        torch.nn.utils.clip_grads_with_norm_(self._weights.values(), self.clip_norm, norm)
+        for group in self._adamw.param_groups:
+            group["lr"] = lr
+        self._adamw.step()
+        self._adamw.zero_grad(set_to_none=True)
+        self.steps += 1
+        return float(norm)
+
+    def save(self, folder: Path, counters: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint: weights, optimizer state, the number of steps and the caller's counters."""
+        broken = [n for n, w in self._weights.items() if not bool(w.detach().isfinite().all())]
+        if broken:
+            raise TrainingError(self._diverged(f"the weights {broken[0]} are no longer finite", ()))
+        state: dict[str, Tensor] = {}
+        for name, weight in self._weights.items():
+            for key, value in self._adamw.state.get(weight, {}).items():
+                state[f"{name}/{key}"] = value
+        weights = {name: weight.detach() for name, weight in self._weights.items()}
+        save_checkpoint(folder, Checkpoint(weights, state, {"learner_steps": self.steps, **(counters or {})}))
+
+    def load(self, folder: Path) -> dict[str, Any] | None:
+        """Go back to a checkpoint; returns its counters, or None where there is none.
+
+        Raises ArtifactError for a damaged checkpoint or one of another model.
+        """
+        checkpoint = load_checkpoint(folder)
+        if checkpoint is None:
+            return None
+        same = {n: w.shape for n, w in self._weights.items()} == {n: w.shape for n, w in checkpoint.weights.items()}
+        if not same:
+            raise ArtifactError(
+                f"The checkpoint {folder} belongs to another model: its weights have other names or shapes.\n"
+                "  Delete that folder and run again: this stage starts over."
+            )
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(checkpoint.weights[name])
+        self._adamw.state.clear()
+        for key, value in checkpoint.optimizer.items():
+            name, _, field = key.rpartition("/")
+            weight = self._weights[name]
+            # Adam counts its steps in float32 on the CPU; moments live beside their weights.
+            where = "cpu" if field == "step" and weight.device.type == "cpu" else weight.device
+            self._adamw.state[weight][field] = value.to(where)
+        self.steps = int(checkpoint.counters["learner_steps"])
+        return checkpoint.counters
+
+    def _diverged(self, what: str, rows: Sequence[str]) -> str:
+        shown = ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
+        where = f" on the rows {shown}" if rows else ""
+        return (
+            f"Optimizer step {self.steps + 1}: {what}{where}, so the run stopped before the weights were touched.\n"
+            "  The last checkpoint is kept. Lower the learning rate or look at those rows (burnish trace ROW_ID), then run again."
+        )

@@ -1,0 +1,114 @@
+"""Datasets come back from disk as they went in, whatever the text; samples do not depend on other rows."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from burnish.core.types import Check, Demo, Message, Pair, Problem, Row, user
+from burnish.data import dedup
+from burnish.data.dataset import Dataset, Dropped, find, write_dataset
+from burnish.data.mix import Sample, Share, select
+
+ANY = st.text(st.characters(codec=None), max_size=12)  # lone surrogates included
+UTF8 = st.text(max_size=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | ANY,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY, inner, max_size=3),
+    max_leaves=6,
+)
+TURNS = st.lists(st.builds(Message, st.sampled_from(["system", "user", "assistant"]), ANY), min_size=1, max_size=4).map(
+    tuple
+)
+ORIGIN: dict[str, Any] = {
+    "source": UTF8,
+    "licence": UTF8,
+    "lineage": st.lists(ANY, max_size=3).map(tuple),
+    "annotations": st.dictionaries(ANY, JSON, max_size=3),
+}
+ROWS = st.one_of(
+    st.builds(Demo, TURNS, **ORIGIN),
+    st.builds(Pair, TURNS, ANY, ANY, **ORIGIN),
+    st.builds(Problem, TURNS, st.builds(Check, ANY, ANY), ANY, ANY, **ORIGIN),
+)
+DROPS = st.builds(Dropped, ROWS, UTF8, UTF8, ANY, UTF8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROWS, max_size=5), st.lists(DROPS, max_size=3))
+def test_rows_and_drops_come_back_from_disk(rows: list[Row], drops: list[Dropped]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_dataset(folder, iter(rows), dropped=iter(drops))
+        dataset = Dataset.open(folder)
+        back, back_drops = dataset.rows(), list(dataset.dropped())
+        assert back == rows
+        assert [row.annotations for row in back] == [row.annotations for row in rows]
+        assert back_drops == drops
+        assert dataset.card["rows"] == len(rows)
+        for row in rows:
+            found = find(folder, row.id)
+            assert found is not None
+            assert found["state"] == "kept"
+        for drop in drops:
+            found = find(folder, drop.row.id)
+            assert found is not None
+            assert drop.span in [each["span"] for each in found["drops"]]
+        assert find(folder, "no such id") is None
+
+
+LABELS = st.lists(st.integers(0, 40), min_size=1, max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LABELS, st.integers(0, 3), st.data())
+def test_a_smaller_sample_lies_inside_a_larger_one_and_keeps_the_order(
+    labels: list[int], seed: int, data: st.DataObject
+) -> None:
+    rows: list[Row] = [Pair(user(str(label)), "a", "b") for label in labels]
+    large = data.draw(st.integers(1, len(rows)))
+    small = data.draw(st.integers(1, large))
+    chosen = select(rows, Sample(large, seed))
+    inner = iter(chosen)
+    assert len(chosen) == large
+    assert all(row in inner for row in select(rows, Sample(small, seed)))
+    order = iter(rows)
+    assert all(row in order for row in chosen)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.integers(0, 200), min_size=2, max_size=30), st.data())
+def test_rows_that_come_do_not_change_which_of_the_old_ones_win(labels: set[int], data: st.DataObject) -> None:
+    """A row chosen among more rows is chosen among fewer: its rank does not depend on them."""
+    rows: list[Row] = [Pair(user(str(label)), "a", "b") for label in sorted(labels)]
+    part = data.draw(st.integers(1, len(rows)))
+    n = data.draw(st.integers(1, part))
+    among_all = select(rows, Sample(n))
+    among_part = select(rows[:part], Sample(n))
+    assert [row for row in among_all if row in rows[:part]] == [row for row in among_part if row in among_all]
+
+
+@given(st.integers(1, 100), st.integers(0, 1000))
+def test_a_share_is_the_decimal_as_written(percent: int, rows: int) -> None:
+    assert Share(percent / 100).count(rows) == percent * rows // 100
+
+
+@given(ANY)
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    once = dedup.normal(text)
+    assert dedup.normal(once) == once
+
+
+@given(st.lists(st.sampled_from(["a b", "A  B", "ａ b", "a\u00a0b\n", "c", "ﬁ", "FI"]), max_size=8))
+def test_exact_dedup_keeps_the_first_of_each_text_and_loses_none(texts: list[str]) -> None:
+    rows: list[Row] = [Demo((*user(text), Message("assistant", "yes")), source=str(i)) for i, text in enumerate(texts)]
+    kept, lost = dedup.exact(rows)
+    assert len(kept) + len(lost) == len(rows)
+    assert len({dedup.normal(row.messages[0].content) for row in kept if isinstance(row, Demo)}) == len(kept)
+    ids = {row.id for row in kept}
+    assert all(drop.see in ids for drop in lost)
+    assert dedup.exact(kept) == (kept, [])

@@ -1,0 +1,128 @@
+"""Losses against other people's code: transformers' causal LM loss, and Liger-Kernel's chunked DPO and GRPO (pure torch)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from burnish.losses.batch import PairBatch, RolloutBatch, Sequences, TokenBatch
+from burnish.losses.dpo import DPO
+from burnish.losses.policy import GRPO
+from burnish.losses.sft import SFTLoss
+
+torch.set_num_threads(1)
+pytestmark = pytest.mark.oracle
+B, T, D, V = 6, 9, 8, 23
+
+
+def hidden(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Hidden states [B, T, D], a head [V, D], tokens [B, T], and a mask [B, T] that is False at position 0."""
+    g = torch.Generator().manual_seed(seed)
+    states_BTD = torch.randn(B, T, D, generator=g, dtype=torch.float64)
+    head_VD = torch.randn(V, D, generator=g, dtype=torch.float64)
+    tokens_BT = torch.randint(0, V, (B, T), generator=g)
+    lengths_B = torch.randint(3, T + 1, (B,), generator=g)
+    t_T = torch.arange(T)
+    return states_BTD, head_VD, tokens_BT, (t_T >= 2) & (t_T < lengths_B[:, None])
+
+
+def logprobs(states_BTD: Tensor, head_VD: Tensor, tokens_BT: Tensor) -> Tensor:
+    """Position t holds log p(token t) from the state at t - 1; position 0 holds 0."""
+    logp_BTV = torch.log_softmax(states_BTD[:, :-1] @ head_VD.T, -1)
+    return torch.nn.functional.pad(logp_BTV.gather(-1, tokens_BT[:, 1:, None])[..., 0], (1, 0))
+
+
+def sequences(tokens_BT: Tensor, mask_BT: Tensor) -> Sequences:
+    return Sequences(tokens_BT, torch.full((len(tokens_BT),), T), mask_BT)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sft_against_transformers(seed: int) -> None:
+    """A cut into two micro-batches, each divided by the items of both."""
+    from transformers.loss.loss_utils import ForCausalLMLoss
+
+    states_BTD, head_VD, tokens_BT, mask_BT = hidden(seed)
+    labels_BT = tokens_BT.masked_fill(~mask_BT, -100)
+    logits_BTV = states_BTD @ head_VD.T
+    items = mask_BT.sum()
+    expected = sum(
+        ForCausalLMLoss(logits_BTV[part], labels_BT[part], V, num_items_in_batch=items)
+        for part in (slice(0, 2), slice(2, B))
+    )
+    batch = TokenBatch(sequences(tokens_BT, mask_BT))
+    found = SFTLoss().total(logprobs(states_BTD, head_VD, tokens_BT), batch) / SFTLoss().count(batch)
+    # transformers computes the cross-entropy in float32.
+    assert found.item() == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_dpo_against_liger(seed: int, normalized: bool) -> None:
+    """Value and gradient; Liger's states are those that predict the target, so it takes states 0..T-2 and tokens 1..T-1."""
+    liger = pytest.importorskip("liger_kernel.chunked_loss")
+    states_BTD, head_VD, tokens_BT, mask_BT = hidden(seed)
+    ref_BTD = states_BTD + 0.3 * hidden(seed + 100)[0]
+    target_BT = tokens_BT.masked_fill(~mask_BT, -100)[:, 1:]
+    theirs = liger.LigerFusedLinearDPOLoss(beta=0.7, average_log_prob=normalized, compiled=False, use_ref_model=True)
+    leaf = states_BTD.clone().requires_grad_(True)
+    expected = theirs(head_VD, leaf[:, :-1], target_BT, None, ref_BTD[:, :-1], head_VD)
+    expected = expected[0] if isinstance(expected, tuple) else expected
+    (their_gradient,) = torch.autograd.grad(expected, leaf)
+
+    ref_2P = logprobs(ref_BTD, head_VD, tokens_BT).masked_fill(~mask_BT, 0).sum(1)
+    batch = PairBatch(sequences(tokens_BT, mask_BT), ref_2P)
+    loss = DPO(beta=0.7, length_normalized=normalized)
+    mine = states_BTD.clone().requires_grad_(True)
+    found = loss.total(logprobs(mine, head_VD, tokens_BT), batch) / loss.count(batch)
+    (gradient,) = torch.autograd.grad(found, mine)
+    # Liger sums in float32.
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(gradient, their_gradient.double(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind"),
+    [
+        (GRPO(kl_coef=0.1), "grpo"),
+        (GRPO(kl_coef=0.0, clip_low=0.1, clip_high=0.3), "grpo"),
+        (GRPO(kl_coef=0.1, unit="token", clip_high=0.28), "dapo"),
+        (GRPO(kl_coef=0.1, constant_length=T), "dr_grpo"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_grpo_against_liger(seed: int, loss: GRPO, kind: str) -> None:
+    liger = pytest.importorskip("liger_kernel.chunked_loss")
+    states_BTD, head_VD, tokens_BT, mask_BT = hidden(seed)
+    logp_BT = logprobs(states_BTD, head_VD, tokens_BT)
+    g = torch.Generator().manual_seed(seed)
+    old_BT, ref_BT = (logp_BT + 0.3 * torch.randn(B, T, generator=g, dtype=torch.float64) for _ in range(2))
+    adv_B = torch.randn(B, generator=g, dtype=torch.float64)
+    theirs = liger.LigerFusedLinearGRPOLoss(
+        beta=loss.kl_coef,
+        compiled=False,
+        use_ref_model=loss.kl_coef > 0,
+        epsilon_low=loss.clip_low,
+        epsilon_high=loss.clip_high,
+        loss_type=kind,
+        max_completion_length=loss.constant_length,
+    )
+    leaf = states_BTD.clone().requires_grad_(True)
+    expected = theirs(
+        leaf[:, :-1],
+        head_VD,
+        tokens_BT[:, 1:],
+        mask_BT[:, 1:].long(),
+        adv_B,
+        ref_per_token_logps=ref_BT[:, 1:] if loss.kl_coef else None,
+        old_per_token_logps=old_BT[:, 1:],
+    )[0]
+    (their_gradient,) = torch.autograd.grad(expected, leaf)
+
+    batch = RolloutBatch(sequences(tokens_BT, mask_BT), old_BT, ref_BT, adv_B[:, None].expand(B, T))
+    mine = states_BTD.clone().requires_grad_(True)
+    found = loss.total(logprobs(mine, head_VD, tokens_BT), batch) / loss.count(batch)
+    (gradient,) = torch.autograd.grad(found, mine)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    torch.testing.assert_close(gradient, their_gradient.double(), rtol=1e-4, atol=1e-6)

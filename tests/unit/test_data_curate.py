@@ -1,0 +1,276 @@
+"""The curation stage: amounts, filters, duplicates, decontamination, card, and what it says when it cannot go on."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from burnish.core.fingerprint import decode, encode, fingerprint
+from burnish.core.types import Check, Demo, Message, Problem, Row, Verdict, user
+from burnish.data.clean import EndsWithAssistant, GoldAccepted, MaxWords, NotEmpty
+from burnish.data.curate import Curate, Take
+from burnish.data.dataset import Dataset, find
+from burnish.data.decontaminate import HeldOut
+from burnish.data.mix import All, Sample, Share
+from burnish.data.sources.gsm8k import GSM8KProblems
+from burnish.data.sources.ifeval import IFEvalPrompts
+from burnish.errors import DataError, RecipeError, VerifierError
+from burnish.pipeline.machine import exact
+from burnish.pipeline.progress import Console
+from burnish.pipeline.stage import Context, Stage, inputs
+from burnish.verify.gsm8k import GSM8K
+from burnish.verify.ifeval import IFEval
+
+LEAK = "How many legs do seven spiders and three beetles have altogether"
+GOLDEN = Path(__file__).parents[1] / "golden" / "data_card.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Talks:
+    """Demos "question | answer", one per text."""
+
+    texts: tuple[str, ...]
+    name: str = "talks"
+    licence: str = "CC0-1.0"
+    url: str = ""
+    revision: str = "generated"
+    VERSION: ClassVar[int] = 1
+
+    @property
+    def count(self) -> int:
+        return len(self.texts)
+
+    def rows(self, data: Path | None) -> Iterator[Row]:
+        for text in self.texts:
+            question, _, answer = text.partition("|")
+            yield Demo((*user(question), Message("assistant", answer))) if _ else Demo(user(question))
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Problems "question | target | solution"."""
+
+    texts: tuple[str, ...]
+    name: str = "sums"
+    evaluation_only: bool = False
+    licence: str = "CC0-1.0"
+    url: str = ""
+    revision: str = "generated"
+    VERSION: ClassVar[int] = 1
+
+    def rows(self, data: Path | None) -> Iterator[Problem]:
+        for text in self.texts:
+            question, target, solution = text.split("|")
+            yield Problem(user(question), Check("same", target), solution)
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    VERSION: ClassVar[int] = 1
+    ACCEPTS: ClassVar[tuple[tuple[str, str], ...]] = (("1", "1"),)
+    REJECTS: ClassVar[tuple[tuple[str, str], ...]] = (("1", "2"),)
+
+    def __call__(self, problem: Problem, text: str) -> Verdict:
+        return Verdict(float(text == problem.check.target), f"read {text!r}")
+
+    def check_target(self, target: str) -> None:
+        if not target.isdigit():
+            raise VerifierError(f"{target!r} is not a number")
+
+
+def curated(stage: Curate, out: Path, path_of: Callable[[Stage], Path] | None = None) -> tuple[Dataset, str]:
+    said = io.StringIO()
+    out.mkdir(exist_ok=True)
+    stage.run(Context(out, exact(), path_of or (lambda stage: out), None, out, Console(said)))
+    return Dataset.open(out), said.getvalue()
+
+
+def test_every_row_is_kept_or_dropped_with_its_rule(tmp_path: Path) -> None:
+    """7 rows in; 1 empty reply, 1 duplicate, 1 leak go, 4 stay: 7 = 4 + 3.
+
+    The leak shares all 11 tokens with the test item: 11/11 = 1.0 > 0.5. Of 2 items 1 overlaps: 50 % > 2 %, so it is flagged.
+    """
+    first = Talks(("What is up?|The sky.", "Why?|", f"Please: {LEAK}?|86", "Where to?|Home."), "first")
+    second = Talks(("what  is up?|THE SKY.", "One|1", "Two|2"), "second")
+    test = Sums((f"{LEAK}?|86|", "Short one|1|"), "legs")
+    stage = Curate((Take(first, All()), Take(second, All())), keep=(NotEmpty(),), away_from=(HeldOut("legs", test),))
+    dataset, said = curated(stage, tmp_path)
+    kept, dropped = dataset.rows(), list(dataset.dropped())
+    assert [(row.source, row.lineage) for row in kept] == [
+        ("first", ("first@generated", "data")), ("first", ("first@generated", "data")),
+        ("second", ("second@generated", "data")), ("second", ("second@generated", "data")),
+    ]  # fmt: skip
+    assert [(drop.rule, drop.reason) for drop in dropped] == [
+        ("NotEmpty", "an empty assistant turn"), ("ExactDuplicate", "exact duplicate"), ("Decontaminate", "overlaps test legs"),
+    ]  # fmt: skip
+    assert dropped[1].see == kept[0].id
+    assert dropped[2].span == LEAK
+    card = dataset.card
+    assert [(s["step"], s["rows_in"], s["rows_out"]) for s in card["steps"]] == [
+        ("read", 7, 7), ("amounts", 7, 7), ("NotEmpty()", 7, 6), ("exact duplicates", 6, 5), ("decontamination", 5, 4),
+    ]  # fmt: skip
+    record = card["contamination"][0]
+    assert (record["overlapping"], record["items"], record["rate"], record["flagged"], record["short_items"]) == (
+        1,
+        2,
+        0.5,
+        True,
+        1,
+    )
+    assert "CONTAMINATED: first overlaps 1 of 2 items of legs (50.0%)" in said
+    found = find(tmp_path, dropped[2].row.id)
+    assert found is not None
+    assert (found["state"], found["drops"][0]["see"]) == ("dropped", next(iter(test.rows(None))).id)
+
+
+def test_golden_card(tmp_path: Path, update_golden: bool) -> None:
+    talks = Talks((f"{LEAK}, please?|86", "Where to?|Home.", "Where to?|home.", "Go on and on and on|yes", "Up?|"))
+    test = HeldOut("legs", Sums((f"{LEAK}?|86|", "Where to?|1|")))
+    stage = Curate(
+        (Take(talks, Share(0.8)), Take(Talks(("x|y",), "more"))), keep=(NotEmpty(), MaxWords(20)), away_from=(test,)
+    )
+    dataset, _ = curated(stage, tmp_path)
+    written = json.dumps(dataset.card, indent=2, ensure_ascii=False) + "\n"
+    if update_golden:
+        GOLDEN.write_text(written, encoding="utf-8")
+    assert written == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_a_dataset_of_a_stage_is_a_source_and_keeps_its_origins(tmp_path: Path) -> None:
+    inner = Curate((Take(Talks(("a|1", "b|2", "c|3"))),), label="inner")
+    curated(inner, tmp_path / "inner")
+    outer = Curate((Take(inner, Sample(2)),), label="outer")
+    dataset, _ = curated(outer, tmp_path / "outer", lambda stage: tmp_path / stage.name)
+    assert [row.lineage for row in dataset.rows()] == [("talks@generated", "inner", "outer")] * 2
+    assert dataset.card["by_source"] == [
+        {
+            "source": "talks",
+            "licence": "CC0-1.0",
+            "url": "",
+            "revision": "generated",
+            "rows_in": 3,
+            "rows_taken": 2,
+            "rows_kept": 2,
+        }
+    ]
+    assert list(inputs(outer)) == [inner]
+
+
+def test_zero_rows_left_says_which_filter_took_what(tmp_path: Path) -> None:
+    stage = Curate((Take(Talks(("one two three|x", "a|"))),), keep=(NotEmpty(), MaxWords(2)))
+    with pytest.raises(DataError) as caught:
+        curated(stage, tmp_path)
+    assert str(caught.value) == (
+        "data: no row is left, so there is nothing to train on. What each step took:\n"
+        "  read                       2 → 2\n"
+        "  amounts                    2 → 2\n"
+        "  NotEmpty()                 2 → 1\n"
+        "  MaxWords(limit=2)          1 → 0\n"
+        "  exact duplicates           0 → 0\n"
+        "  Reasons: an empty assistant turn 1, longer than 2 words 1.\n"
+        "  Loosen the step that took the most, or add sources."
+    )
+    assert not (tmp_path / "card.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("amount", "message"),
+    [
+        (
+            512,
+            "data.sources[0]: Take(Talks(), 512) could mean 512 rows or 512 copies of the source.\n"
+            "  Write All() (3 rows), Share(0.5) (1 rows) or Sample(3, seed=0) (3 rows, 100 %).",
+        ),
+        (
+            Sample(4),
+            "data.sources[0]: Sample(n=4, seed=0) asks for 4 rows, but Talks() has 3, so the mix would not be what the recipe says.\n"
+            "  Write All() (3 rows), or Sample(n) with n of at most 3.",
+        ),
+        (
+            "all",
+            "data.sources[0]: Take(Talks(), 'all'): the amount is a str.\n  Write All(), Share(p) or Sample(n, seed=0).",
+        ),
+    ],
+)
+def test_amounts_that_cannot_work_are_errors_at_plan_time(amount: object, message: str) -> None:
+    stage = Curate((Take(Talks(("a|1", "b|2", "c|3")), amount),))  # type: ignore[arg-type]
+    with pytest.raises(RecipeError) as caught:
+        stage.check(None)
+    assert str(caught.value) == message
+
+
+def test_evaluation_rows_are_refused_as_training_data() -> None:
+    with pytest.raises(RecipeError, match=r"data.sources\[0\]: sums is for evaluation only"):
+        Curate((Take(Sums(("1+1|2|2",), evaluation_only=True)),)).check(None)
+
+
+def test_a_verifier_that_rejects_its_gold_is_an_error_unless_asked_for(tmp_path: Path) -> None:
+    sums = Sums(("1+1|2|2", "2+2|4|5", "3+3|6|"))
+    with pytest.raises(VerifierError) as caught:
+        curated(Curate((Take(sums),), verifiers={"same": Same()}), tmp_path)
+    assert "verifier 'same' rejects its own gold answer on 1 of 2 problems (50.0%)." in str(caught.value)
+    assert "target '4': read '5'" in str(caught.value)
+    rejected = [json.loads(line) for line in (tmp_path / "gold_rejected.jsonl").read_text().splitlines()]
+    assert [each["check"]["target"] for each in rejected] == ["4"]
+    asked = Curate((Take(sums),), keep=(GoldAccepted({"same": Same()}),), verifiers={"same": Same()})
+    dataset, _ = curated(asked, tmp_path)
+    assert [row.check.target for row in dataset.rows() if isinstance(row, Problem)] == ["2", "6"]
+
+
+def test_unknown_verifiers_and_unreadable_targets_are_errors_at_plan_time() -> None:
+    with pytest.raises(RecipeError, match=r"is graded by verifier 'same'\. Did you mean 'sane'"):
+        Curate((Take(Sums(("1+1|2|2",))),), verifiers={"sane": Same()}).check(None)
+    with pytest.raises(DataError, match=r"verifier 'same' cannot read\.\n  'two' is not a number"):
+        Curate((Take(Sums(("1+1|two|2",))),), verifiers={"same": Same()}).check(None)
+
+
+def test_a_demo_without_a_reply_is_an_error_unless_asked_for(tmp_path: Path) -> None:
+    talks = Talks(("a|1", "no reply"))
+    with pytest.raises(DataError, match="1 of 2 demos do not end with an assistant turn"):
+        curated(Curate((Take(talks),)), tmp_path)
+    dataset, _ = curated(Curate((Take(talks),), keep=(EndsWithAssistant(),)), tmp_path)
+    assert len(dataset.rows()) == 1
+
+
+def test_settings_of_an_evaluation_do_not_change_the_data() -> None:
+    @dataclass(frozen=True)
+    class Task:
+        name: str
+        source: Sums
+        shots: int
+
+        def problems(self, data: Path | None) -> list[Problem]:
+            return list(self.source.rows(data))
+
+    sums = Sums(("1+1|2|2",))
+    stages = [Curate((Take(Talks(("a|1",))),), away_from=(Task("t", sums, shots),)) for shots in (0, 8)]
+    assert fingerprint(stages[0]) == fingerprint(stages[1])
+    assert decode(encode(stages[0])) == stages[0]
+    with pytest.raises(RecipeError, match="names the test 't' twice"):
+        Curate((Take(Talks(("a|1",))),), away_from=(HeldOut("t", sums), HeldOut("t", sums))).check(None)
+
+
+def test_headline_shows_rows_by_source() -> None:
+    stage = Curate((Take(Talks(("a|1", "b|2")), Share(0.5)), Take(Sums(("1|1|1",)), Sample(1))))
+    assert stage.headline() == {"talks": 1, "sums": 1}
+
+
+def test_gsm8k_and_ifeval_pass_their_own_checks(data_dir: Path, tmp_path: Path) -> None:
+    """Every GSM8K solution is accepted by its verifier, every target is readable, and a wrong IFEval target is not."""
+    verifiers = {"gsm8k": GSM8K(), "ifeval": IFEval()}
+    stage = Curate(
+        (Take(GSM8KProblems(), Sample(300)),), away_from=(HeldOut("ifeval", IFEvalPrompts()),), verifiers=verifiers
+    )
+    stage.check(data_dir)
+    stage.run(Context(tmp_path, exact(), lambda stage: tmp_path, data_dir, tmp_path, Console(io.StringIO())))
+    assert Dataset.open(tmp_path).card["rows"] == 300
+    for problem in IFEvalPrompts().rows(data_dir):
+        IFEval().check_target(problem.check.target)
+    with pytest.raises(VerifierError, match="no instruction is called 'punctuation:no_commas'"):
+        IFEval().check_target('[{"id": "punctuation:no_commas", "kwargs": {}}]')

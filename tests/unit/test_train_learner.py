@@ -1,0 +1,236 @@
+"""The learner: one step is the same however it is cut, and stops before it can do harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from burnish.errors import ArtifactError, TrainingError
+from burnish.losses.batch import PairBatch, RolloutBatch, Sequences, TokenBatch
+from burnish.losses.dpo import DPO
+from burnish.losses.policy import GRPO
+from burnish.losses.sft import SFTLoss
+from burnish.model.policy import Policy
+from burnish.model.toy import make_toy
+from burnish.pipeline.machine import Machine
+from burnish.train.learner import AdamW, Learner
+from burnish.train.rows import rows_of_step, split, steps_in
+
+torch.set_num_threads(1)
+LENGTHS = (9, 4, 17, 6, 12, 5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_toy(tmp_path_factory.mktemp("toy") / "model", hidden_size=32, intermediate_size=64)
+
+
+def learner(folder: Path, optimizer: AdamW | None = None) -> Learner:
+    policy = Policy.load(folder, Machine(), trainable=True).to(torch.float64)
+    return Learner(policy, Machine(), optimizer or AdamW(eps=1e-3, weight_decay=0.1))
+
+
+def take(rows: list[int]) -> Sequences:
+    """Some of six fixed rows, whatever company they are in."""
+    chosen = [torch.arange(LENGTHS[i]) * (i + 3) % 400 for i in rows]
+    tokens = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
+    lengths = torch.tensor([LENGTHS[i] for i in rows])
+    at = torch.arange(tokens.shape[1])
+    mask = (at > 1) & (at < lengths[:, None]) & ((at + lengths[:, None]) % 3 > 0)
+    return Sequences(tokens, lengths, mask)
+
+
+def sft_batch(rows: list[int]) -> TokenBatch:
+    return TokenBatch(take(rows))
+
+
+def pair_batch(pairs: list[int]) -> PairBatch:
+    rows = [2 * p for p in pairs] + [2 * p + 1 for p in pairs]
+    return PairBatch(take(rows), torch.tensor([-40.0 - row for row in rows], dtype=torch.float64))
+
+
+def rollout_batch(rows: list[int]) -> RolloutBatch:
+    sequences = take(rows)
+    mask = sequences.mask_BT.double()
+    advantage = torch.tensor([(-1.0) ** row * (1 + row / 5) for row in rows], dtype=torch.float64)[:, None] * mask
+    return RolloutBatch(sequences, -6.0 * mask, -6.1 * mask, advantage)
+
+
+CASES = {
+    "sft mean": (SFTLoss("mean"), sft_batch, 6),
+    "sft sum": (SFTLoss("sum"), sft_batch, 6),
+    "dpo": (DPO(), pair_batch, 3),
+    "grpo sequence": (GRPO(unit="sequence"), rollout_batch, 6),
+    "grpo token": (GRPO(unit="token", clip_high=0.272), rollout_batch, 6),
+}
+
+
+def after_one_step(folder: Path, case: str, parts: list[list[int]]) -> tuple[dict[str, float], float, Tensor]:
+    loss, batch, _ = CASES[case]
+    trained = learner(folder)
+    found = trained.forward_backward([batch(part) for part in parts], loss)
+    norm = trained.step(1e-2)
+    return found, norm, torch.cat([w.detach().flatten() for w in trained.policy.model.parameters()])
+
+
+@pytest.mark.parametrize("case", CASES)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_micro_batches_cannot_change_a_step(folder: Path, case: str, data: st.DataObject) -> None:
+    units = CASES[case][2]
+    order = data.draw(st.permutations(range(units)))
+    cuts = sorted(data.draw(st.sets(st.integers(1, units - 1))))
+    parts = [list(order[a:b]) for a, b in zip([0, *cuts], [*cuts, units], strict=True)]
+    whole, norm, weights = after_one_step(folder, case, [list(range(units))])
+    found, norm_parts, weights_parts = after_one_step(folder, case, parts)
+    assert norm_parts == pytest.approx(norm, abs=1e-10)
+    assert found == pytest.approx(whole, abs=1e-10)
+    assert (weights_parts - weights).abs().max() < 1e-10
+
+
+def test_one_step_against_plain_pytorch(folder: Path) -> None:
+    """One padded batch, full logits, cross-entropy, torch's own AdamW and clipping: the same weights to 1e-10."""
+    trained, plain = learner(folder), learner(folder).policy.model
+    sequences = take([0, 1, 2])
+    trained.forward_backward([sft_batch([2]), sft_batch([0, 1])], SFTLoss())
+    norm = trained.step(1e-2)
+
+    inside = torch.arange(sequences.tokens_BT.shape[1]) < sequences.lengths_B[:, None]
+    logits = plain(input_ids=sequences.tokens_BT, attention_mask=inside.long()).logits
+    labels = sequences.tokens_BT.masked_fill(~sequences.mask_BT, -100)
+    torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()).backward()
+    expected = torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+    groups = [
+        {"params": [w for w in plain.parameters() if w.ndim >= 2], "weight_decay": 0.1},
+        {"params": [w for w in plain.parameters() if w.ndim < 2], "weight_decay": 0.0},
+    ]
+    torch.optim.AdamW(groups, lr=1e-2, eps=1e-3).step()
+
+    assert norm == pytest.approx(float(expected), abs=1e-10)
+    assert norm > 1.0
+    for a, b in zip(trained.policy.model.parameters(), plain.parameters(), strict=True):
+        assert (a - b).abs().max() < 1e-10
+
+
+def test_on_policy_grpo_has_ratio_one_and_dpo_starts_at_ln_2(folder: Path) -> None:
+    trained = learner(folder)
+    batch = rollout_batch([0, 1, 2])
+    with torch.no_grad():
+        logp = trained.policy.logprobs(batch.sequences)
+    found = trained.forward_backward([RolloutBatch(batch.sequences, logp, logp, batch.adv_BT)], GRPO())
+    assert found["ratio"] == pytest.approx(1.0, abs=1e-12)
+    assert found["clip_fraction"] == 0.0
+    assert found["kl"] == pytest.approx(0.0, abs=1e-12)
+    pairs = pair_batch([0, 1])
+    with torch.no_grad():
+        ref = trained.policy.logprobs(pairs.sequences).sum(1)
+    found = trained.forward_backward([PairBatch(pairs.sequences, ref)], DPO())
+    assert found["loss"] == pytest.approx(0.6931471805599453, abs=1e-12)
+
+
+def test_nothing_to_train_moves_nothing(folder: Path) -> None:
+    """A whole step without a counted token: loss 0, norm 0, weights untouched, weight decay included."""
+    trained = learner(folder)
+    before = trained.policy.checksum()
+    batch = sft_batch([0, 1])
+    batch.sequences.mask_BT[:] = False
+    assert trained.forward_backward([batch], SFTLoss()) == {"loss": 0.0, "count": 0.0}
+    assert trained.step(1.0) == 0.0
+    assert trained.policy.checksum() == before
+
+
+def test_an_all_masked_row_beside_others_changes_nothing(folder: Path) -> None:
+    empty = sft_batch([3])
+    empty.sequences.mask_BT[:] = False
+    a, b = learner(folder), learner(folder)
+    assert a.forward_backward([sft_batch([0]), empty], SFTLoss()) == b.forward_backward([sft_batch([0])], SFTLoss())
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A loss that is not finite, or whose gradient is not."""
+
+    finite_value: bool
+
+    def count(self, batch: TokenBatch) -> Tensor:
+        return batch.sequences.mask_BT.sum()
+
+    def total(self, logp_BT: Tensor, batch: TokenBatch) -> Tensor:
+        # sqrt at 0 is finite and has an infinite slope.
+        return (logp_BT.sum() * 0).sqrt() if self.finite_value else logp_BT.sum() * torch.nan
+
+    def metrics(self, logp_BT: Tensor, batch: TokenBatch) -> dict[str, Tensor]:
+        return {}
+
+
+def test_a_diverging_step_names_its_rows_and_leaves_the_weights(folder: Path) -> None:
+    trained = learner(folder)
+    before = trained.policy.checksum()
+    trained.forward_backward([sft_batch([0])], SFTLoss())
+    trained.step(0.0)
+    with pytest.raises(TrainingError, match=r"step 2: the loss is nan on the rows r1, r2.*\n.*checkpoint is kept"):
+        trained.forward_backward([sft_batch([1, 2])], Broken(False), names=[["r1", "r2"]])
+    trained.forward_backward([sft_batch([1, 2])], Broken(True))
+    with pytest.raises(TrainingError, match="step 2: the gradient's norm is nan"):
+        trained.step(1.0)
+    assert trained.policy.checksum() == before
+    assert trained.step(1.0) == 0.0
+
+
+def test_save_and_load_go_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+    def walk(trained: Learner, steps: range) -> None:
+        for step in steps:
+            trained.forward_backward([sft_batch([step % 6, (step + 1) % 6])], SFTLoss())
+            trained.step(1e-2)
+
+    straight, first, second = learner(folder), learner(folder), learner(folder)
+    walk(straight, range(6))
+    walk(first, range(3))
+    first.save(tmp_path / "checkpoint", {"mine": [1, "x"]})
+    assert second.load(tmp_path / "checkpoint") == {"learner_steps": 3, "mine": [1, "x"]}
+    walk(second, range(3, 6))
+    assert straight.policy.checksum() == second.policy.checksum() != first.policy.checksum()
+    assert straight.steps == second.steps == 6
+    assert learner(folder).load(tmp_path / "nothing") is None
+
+
+def test_a_checkpoint_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    learner(folder).save(tmp_path / "checkpoint")
+    other = Policy.load(make_toy(tmp_path / "other"), Machine(), trainable=True)
+    with pytest.raises(ArtifactError, match="another model"):
+        Learner(other, Machine()).load(tmp_path / "checkpoint")
+
+
+def test_weights_that_are_not_finite_are_never_saved(folder: Path, tmp_path: Path) -> None:
+    trained = learner(folder)
+    trained.save(tmp_path / "checkpoint")
+    with torch.no_grad():
+        next(iter(trained.policy.model.parameters()))[0, 0] = torch.nan
+    with pytest.raises(TrainingError, match="no longer finite"):
+        trained.save(tmp_path / "checkpoint")
+    assert learner(folder).load(tmp_path / "checkpoint") == {"learner_steps": 0}
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=40), micro=st.integers(1, 120))
+def test_micro_batches_hold_every_row_once_within_the_limit(lengths: list[int], micro: int) -> None:
+    parts = split(range(len(lengths)), lengths, micro)
+    assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in part) <= max(micro, max(lengths)) for part in parts)
+
+
+@settings(deadline=None)
+@given(rows=st.integers(1, 40), batch=st.integers(1, 12), epochs=st.integers(1, 3), seed=st.integers(0, 3))
+def test_every_row_once_an_epoch(rows: int, batch: int, epochs: int, seed: int) -> None:
+    steps = steps_in(rows, batch, epochs)
+    seen = [i for step in range(steps) for i in rows_of_step(step, rows, batch, seed)]
+    for epoch in range(epochs):
+        assert sorted(seen[epoch * rows : (epoch + 1) * rows]) == list(range(rows))
+    if epochs > 1 and rows > 20:
+        assert seen[:rows] != seen[rows : 2 * rows]
