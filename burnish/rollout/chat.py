@@ -104,5 +104,6 @@ def _fitting(policy: Policy, opening: Messages, turns: Messages, sampling: Sampl
         turns = turns[2:]
         dropped += 1
     if dropped:
-        console.line(f"  The conversation is longer than the context; its oldest {dropped} exchanges are left out.")
+        what = "exchange is" if dropped == 1 else f"{dropped} exchanges are"
+        console.line(f"  The conversation is longer than the context; its oldest {what} left out.")
     return turns

@@ -17,7 +17,8 @@ _WORD = re.compile(r"\w+")
 _OPENING = re.compile(r"[«“‘„]|`+")
 _OPENING_QUOTE = re.compile(r"^\"|(?<=[ (\[{<])(?:\"|'{2})")
 _LONE_LETTER = re.compile(r"'(?![mtsdn])(?=\w\b)", re.IGNORECASE)
-_MARKS = re.compile(r"\.{2,}|[;@#$%&?!]|[:,](?!\d)")
+_COMMA = re.compile(r"([:,])(\D|$)")
+_MARKS = re.compile(r"\.{2,}|[;@#$%&?!]")
 _APOSTROPHE = re.compile(r"(?<=[^'])' ")
 _BRACKETS = re.compile(r"[*\[\](){}<>]|--")
 _CLOSING = re.compile(r"[»”’\"]|''")
@@ -30,7 +31,7 @@ _TIS = re.compile(r" ('t)(is|was)\b", re.IGNORECASE)
 _CLOSERS = "])}>\"'»”’"
 
 # Where no apostrophe occurs, all marks can be set apart at once.
-_APART = re.compile(rf"{_OPENING.pattern}|{_MARKS.pattern}|{_BRACKETS.pattern}|{_CLOSING.pattern}")
+_APART = re.compile(rf"[:,](?!\d)|{_OPENING.pattern}|{_MARKS.pattern}|{_BRACKETS.pattern}|{_CLOSING.pattern}")
 _BOUND_MATTERS = re.compile(r"'\w{0,2}'*\.|[.?!][\"')\]}]*'")
 
 
@@ -50,7 +51,7 @@ def _treebank(sentence: str) -> list[str]:
     if "'" not in sentence:
         return _FUSED.sub(_split_apart, _APART.sub(r" \g<0> ", sentence)).split()
     text = _OPENING_QUOTE.sub(" `` ", _OPENING.sub(r" \g<0> ", sentence))
-    text = _LONE_LETTER.sub("' ", text)
+    text = _COMMA.sub(r" \1 \2", _LONE_LETTER.sub("' ", text))
     body = text.rstrip().rstrip(_CLOSERS + " ")
     if body.endswith(".") and not body.endswith("..") and body != ".":
         text = body[:-1] + " . " + text[len(body) :]
