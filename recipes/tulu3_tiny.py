@@ -55,7 +55,7 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
         (Take(Instructions("train", n=rows(160), seed=seed + 1), All()),), away_from=tests, label="to-sample"
     )
     own = VerifiedSamples(
-        start, to_sample, verifiers, k=2, keep_per_problem=1, sampling=Sampling(max_tokens=rows(96)), seed=seed
+        start, to_sample, verifiers, k=2, keep_per_problem=1, sampling=Sampling(max_tokens=96), seed=seed
     )
     demos = Curate(
         (Take(Worked(words), All()), Take(Worked(orders), All()), Take(own, All())),

@@ -80,9 +80,11 @@ def run(
         spent = duration(sum(step.cost.wall_s for step in todo.steps))
         console.line(f"Nothing to run: all {len(stages)} stages are finished ({spent} recorded).")
     with _polite_kill():
-        for number, stage in enumerate(stages, 1):
+        for number, (stage, step) in enumerate(zip(stages, todo.steps, strict=True), 1):
             if not store.complete(stage):
-                _make(stage, store, place, modules if own_process else None, f"[{number}/{len(stages)}] {stage.name}")
+                why = f": {step.why}" if step.changes or step.state == "partial" else ""
+                title = f"[{number}/{len(stages)}] {stage.name}{why}"
+                _make(stage, store, place, modules if own_process else None, title)
     return store.path_of(stages[-1])
 
 
@@ -93,9 +95,7 @@ def _make(stage: Stage, store: Store, place: Place, modules: Sequence[Path] | No
             return
         partial = store.begin(stage)
         if not worker.done(partial):
-            before = Cost.of_partial(partial)
-            note = f", going on after {duration(before.wall_s)}" if before.sessions else ""
-            place.console.line(f"{title}{note}")
+            place.console.line(title)
             start = time.monotonic()
             if modules is not None and stage.OWN_PROCESS:
                 _in_child(stage, partial, place, modules, handle)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from burnish.testing.loss_laws import check_loss as check_loss
+    from burnish.testing.verifier_laws import check_verifier as check_verifier
 
 _HOMES = {"check_loss": "burnish.testing.loss_laws", "check_verifier": "burnish.testing.verifier_laws"}
 

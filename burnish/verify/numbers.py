@@ -22,8 +22,8 @@ _PLAIN = {**_SIGNS, **_MARKS, **_SPACES}
 _CURRENCY = r"[$€£¥₹₩]"
 _NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>[-+]?)(?P<money>\\?{_CURRENCY}[ ]?)?(?P<inner>(?<={_CURRENCY})[-+])?"
-    r"(?P<whole>\d{1,3}(?:,\d{3}){1,30}(?!\d)|\d{1,3}(?:\u202f\d{3}){1,30}(?!\d)|\d+|(?=\.\d))"
-    r"(?P<point>\.\d+)?(?P<power>[eE][-+]?\d{1,2}(?!\d))?(?!(?:st|nd|rd|th)\b)"
+    r"(?P<whole>\d{1,3}(?:,\d{3}){1,30}(?!\d)|\d{1,3}(?:\u202f\d{3}){1,30}(?!\d)|\d++|(?=\.\d))"
+    r"(?P<point>\.\d++)?+(?P<power>[eE][-+]?\d{1,2}(?!\d))?(?!(?:st|nd|rd|th)\b)"
     r"(?:[ ]?/[ ]?(?P<under>\d+)(?![.,/]?\d))?(?P<percent>[ ]?\\?%)?"
 )
 _LATEX = re.compile(r"\\[dt]?frac\s*\{\s*([-+]?\d+)\s*\}\s*\{\s*(\d+)\s*\}")

@@ -39,6 +39,7 @@ THIRD_PARTY = {  # at module level; everything else is imported inside functions
     "train": {"torch"},
     "eval": {"numpy"},
     "testing": {"torch", "hypothesis"},
+    "cli": {"tyro"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -65,21 +66,25 @@ class Count(Stage):
             raise DataError("numbers/train.jsonl is not there.\n  Give its folder with --data DIR.")
 
     def run(self, ctx: Context) -> None:
-        log = JsonlLog(ctx.out / "log.jsonl")
         number = int((ctx.path_of(self.start) / "number.txt").read_text())
-        for step in range(len(log.records) + 1, self.steps + 1):
-            if step == self.steps and self.fail == "error":
-                raise TrainingError(f"step {step}: the loss is not finite.\n  Lower rate.peak.")
-            if step == self.steps and self.fail == "full":
-                Path("/dev/full").write_text("x")
-            if step == self.steps and self.fail == "bug":
-                raise ZeroDivisionError("a bug in a stage")
-            if step == self.steps and self.fail == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(self.nap_s)
-            log.append({"step": step, "number": number + step})
-        log.close()
+        with contextlib.closing(JsonlLog(ctx.out / "log.jsonl")) as log:
+            for step in range(len(log.records) + 1, self.steps + 1):
+                if step == self.steps:
+                    self._fail(step)
+                time.sleep(self.nap_s)
+                log.append({"step": step, "number": number + step})
         (ctx.out / "number.txt").write_text(str(number + self.steps))
+
+    def _fail(self, step: int) -> None:
+        match self.fail:
+            case "error":
+                raise TrainingError(f"step {step}: the loss is not finite.\n  Lower rate.peak.")
+            case "full":
+                Path("/dev/full").write_text("x")
+            case "bug":
+                raise ZeroDivisionError("a bug in a stage")
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)
