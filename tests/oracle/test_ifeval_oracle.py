@@ -2,7 +2,7 @@
 
 Known differences, all explained in docs/howto/verifier.md and none counted as agreement:
 - prompts 1122 and 1129 ask for '#' and '!', which the official code replaces by a random letter on each call;
-- NLTK 3.10 began to treat curly quotes as closing marks; we keep the splitting the published scores were made with.
+- NLTK 3.10 began to treat curly quotes as closing marks; we split as the versions up to 3.9 do, those of the time of the paper.
 """
 
 from __future__ import annotations
