@@ -152,17 +152,15 @@ class _Causal(torch.autograd.Function):
         keep = key.shape[1] <= KEEP and any(ctx.needs_input_grad)
         kept: list[Tensor] = []
         for part, keys, shares in _blocks(query, key, window):
-            torch.bmm(shares, value[:, keys], out=out[:, part]) if out[:, part].is_contiguous() else out[:, part].copy_(
-                torch.bmm(shares, value[:, keys])
-            )
+            out[:, part] = torch.bmm(shares, value[:, keys])
             if keep:
                 kept.append(shares)
-        ctx.save_for_backward(query, key, value, out, *kept)
+        ctx.save_for_backward(query, key, value, *kept)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        query, key, value, _, *kept = ctx.saved_tensors
+        query, key, value, *kept = ctx.saved_tensors
         scaling, window = ctx.settings
         grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
         for part, keys, shares in _blocks(query, key, window, kept):

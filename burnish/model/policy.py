@@ -20,6 +20,7 @@ from burnish.losses.batch import Sequences
 from burnish.model.attention import Documents, packing, register
 from burnish.model.folder import check_folder
 from burnish.model.head import token_logprobs
+from burnish.model.llama import NarrowWeights, PackedLlama, supports
 from burnish.pipeline.machine import Machine
 from burnish.text.render import Renderer
 
@@ -40,6 +41,8 @@ class Policy:
         self.model, self.renderer, self.machine = model, renderer, machine
         self.model.eval()
         self._packs: bool | None = None
+        self._narrow = NarrowWeights()
+        self._fast = PackedLlama(model, self._narrow) if self.device.type == "cpu" and supports(model) else None
 
     @classmethod
     def load(cls, folder: Path, machine: Machine, *, trainable: bool = False) -> Policy:
@@ -99,6 +102,7 @@ class Policy:
         """The same policy with its weights cast, in place; float64 computes in float64 whatever the machine says."""
         self.model.to(dtype)
         self._packs = None
+        self._narrow.forget()
         return self
 
     def logprobs(self, sequences: Sequences, temperature: float = 1.0) -> Tensor:
@@ -152,14 +156,17 @@ class Policy:
         lengths_B = (mask_BT * positions).amax(1)
         inside_BT = positions < lengths_B[:, None]
         documents = Documents.of(lengths_B.tolist(), self.device)
-        hidden_ND = self._hidden(tokens_BT[inside_BT], positions.expand_as(tokens_BT)[inside_BT], documents)
         starts_B = lengths_B.cumsum(0) - lengths_B
         rows_K, columns_K = mask_BT.nonzero(as_tuple=True)
-        hidden_KD = hidden_ND.index_select(0, starts_B[rows_K] + columns_K - 1)
-        head = self.model.get_output_embeddings()
-        return token_logprobs(
-            hidden_KD, head.weight, tokens_BT[mask_BT], temperature=temperature, compute=self._compute
-        )
+        places_K = starts_B[rows_K] + columns_K - 1
+        place = tokens_BT[inside_BT], positions.expand_as(tokens_BT)[inside_BT], documents
+        if self._fast is not None:
+            hidden_KD = self._fast.hidden(*place, places_K, self._compute)
+        else:
+            hidden_KD = self._hidden(*place).index_select(0, places_K)
+        weight = self.model.get_output_embeddings().weight
+        narrow = self._narrow.of([weight], self._compute)
+        return token_logprobs(hidden_KD, weight, tokens_BT[mask_BT], temperature=temperature, narrow_VD=narrow)
 
     def _hidden(self, tokens_N: Tensor, positions_N: Tensor, documents: Documents) -> Tensor:
         with packing(), self._autocast():

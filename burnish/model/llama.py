@@ -1,0 +1,131 @@
+"""The forward pass of a packed row through a Llama-like model, from the pieces in burnish.model.fused.
+
+It reads the parameters of the transformers module and leaves the module alone. A policy compares it with the module's
+own forward pass before it uses it.
+
+Shapes: N packed tokens, D width, E head width, H query heads, K key heads, R chosen rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from burnish.model.attention import Documents, attend
+from burnish.model.fused import embed, linear, norm, rotate, swiglu, wide_type
+
+_FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
+
+
+def supports(model: Any) -> bool:
+    """Whether this file knows every part of the model: classes by their exact name, SwiGLU, plain projections."""
+    config = model.config
+    if type(model).__name__ not in _FAMILY or config.hidden_act not in ("silu", "swish"):
+        return False
+    inner = model.base_model
+    norms = [inner.norm] + [n for layer in inner.layers for n in (layer.input_layernorm, layer.post_attention_layernorm)]
+    projections = [p for layer in inner.layers for p in (*_attention_linears(layer), *_mlp_linears(layer))]
+    return all(type(n).__name__ in _NORMS for n in norms) and all(type(p) is torch.nn.Linear for p in projections)
+
+
+class NarrowWeights:
+    """Copies of weights in the compute type, stacked as matrix products want them, renewed when the weights change."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, ...], tuple[list[tuple[int, int]], Tensor]] = {}
+
+    def forget(self) -> None:
+        """Drop every copy: the weights were replaced, not just changed."""
+        self._kept.clear()
+
+    @torch.no_grad()
+    def of(self, weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """The weights stacked along their rows in `dtype`; one weight of that type is returned as it is."""
+        if len(weights) == 1 and weights[0].dtype == dtype:
+            return weights[0].detach()
+        key = tuple(id(weight) for weight in weights)
+        state = [(weight.data_ptr(), weight._version) for weight in weights]
+        known = self._kept.get(key)
+        if known is not None and known[0] == state and known[1].dtype == dtype:
+            return known[1]
+        if known is None or known[1].dtype != dtype:
+            rows = sum(len(weight) for weight in weights)
+            copy = torch.empty(rows, *weights[0].shape[1:], dtype=dtype, device=weights[0].device)
+        else:
+            # Written in place: autograd then refuses a backward pass through the weights as they were.
+            copy = known[1]
+        start = 0
+        for weight in weights:
+            copy[start : start + len(weight)] = weight
+            start += len(weight)
+        self._kept[key] = (state, copy)
+        return copy
+
+
+class PackedLlama:
+    """Hidden states of packed documents; gradients flow into the module's parameters."""
+
+    def __init__(self, model: Any, narrow: NarrowWeights) -> None:
+        self._inner, self._config, self._narrow = model.base_model, model.config, narrow
+
+    def hidden(
+        self, tokens_N: Tensor, positions_N: Tensor, documents: Documents, rows_R: Tensor, compute: torch.dtype
+    ) -> Tensor:
+        """[R, D] states after the final norm at the rows asked for, in the wide type."""
+        inner = self._inner
+        x_ND = embed(inner.embed_tokens.weight, tokens_N, inner.embed_tokens.padding_idx)
+        cos_NE, sin_NE = (part[0] for part in inner.rotary_emb(x_ND, position_ids=positions_N[None]))
+        last = len(inner.layers) - 1
+        for i, layer in enumerate(inner.layers):
+            seen = self._attention(layer, x_ND, cos_NE, sin_NE, documents, compute)
+            if i == last:
+                # Past the last attention nothing depends on rows that nobody reads.
+                x_ND, seen = x_ND.index_select(0, rows_R), seen.index_select(0, rows_R)
+            x_ND = self._linear(seen, [layer.self_attn.o_proj], residual=x_ND)
+            y = norm(x_ND, *_norm_of(layer.post_attention_layernorm), compute)
+            both = self._linear(y, [layer.mlp.gate_proj, layer.mlp.up_proj])
+            x_ND = self._linear(swiglu(both), [layer.mlp.down_proj], residual=x_ND)
+        return norm(x_ND, *_norm_of(inner.norm), wide_type(compute))
+
+    def _attention(
+        self, layer: Any, x_ND: Tensor, cos_NE: Tensor, sin_NE: Tensor, documents: Documents, compute: torch.dtype
+    ) -> Tensor:
+        module = layer.self_attn
+        y = norm(x_ND, *_norm_of(layer.input_layernorm), compute)
+        width = int(module.head_dim)
+        sizes = [projection.out_features for projection in (module.q_proj, module.k_proj, module.v_proj)]
+        query, key, value = self._linear(y, [module.q_proj, module.k_proj, module.v_proj]).split(sizes, 1)
+        if hasattr(module, "q_norm"):
+            query, key = (
+                norm(part.reshape(-1, width).to(x_ND.dtype), *_norm_of(n), compute).view(len(part), -1)
+                for part, n in ((query, module.q_norm), (key, module.k_norm))
+            )
+        query, key = rotate(query, cos_NE, sin_NE), rotate(key, cos_NE, sin_NE)
+        heads = sizes[0] // width, sizes[1] // width
+        # Mistral's layers all slide and read it from the configuration.
+        source = self._config if self._config.model_type == "mistral" else module
+        window = getattr(source, "sliding_window", None)
+        return attend(query, key, value, heads, documents, float(module.scaling), window)
+
+    def _linear(self, x: Tensor, projections: Sequence[Any], *, residual: Tensor | None = None) -> Tensor:
+        weights = [projection.weight for projection in projections]
+        biases = [projection.bias for projection in projections if projection.bias is not None]
+        bias = torch.cat(biases) if biases else None
+        return linear(x, weights, self._narrow.of(weights, x.dtype), bias=bias, residual=residual)
+
+
+def _attention_linears(layer: Any) -> tuple[Any, ...]:
+    a = layer.self_attn
+    return a.q_proj, a.k_proj, a.v_proj, a.o_proj
+
+
+def _mlp_linears(layer: Any) -> tuple[Any, ...]:
+    return layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj
+
+
+def _norm_of(module: Any) -> tuple[Tensor, float]:
+    return module.weight, float(module.variance_epsilon)
