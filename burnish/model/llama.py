@@ -33,37 +33,37 @@ def supports(model: Any) -> bool:
 
 
 class NarrowWeights:
-    """Copies of weights in the compute type, stacked as matrix products want them, renewed when the weights change."""
+    """Weights in the compute type, stacked along their rows as matrix products want them.
+
+    Copies of frozen weights are kept until the weights change. Trainable weights are copied at every call: torch's fused
+    optimizers change them without a trace, and a copy costs a hundredth of a training step.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, ...], tuple[list[tuple[int, int]], Tensor]] = {}
-
-    def forget(self) -> None:
-        """Drop every copy: the weights were replaced, not just changed."""
-        self._kept.clear()
 
     @torch.no_grad()
     def of(self, weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """The weights stacked along their rows in `dtype`; one weight of that type is returned as it is."""
         if len(weights) == 1 and weights[0].dtype == dtype:
             return weights[0].detach()
+        if any(weight.requires_grad for weight in weights):
+            return _stacked(weights, dtype)
         key = tuple(id(weight) for weight in weights)
         state = [(weight.data_ptr(), weight._version) for weight in weights]
         known = self._kept.get(key)
-        if known is not None and known[0] == state and known[1].dtype == dtype:
-            return known[1]
-        if known is None or known[1].dtype != dtype:
-            rows = sum(len(weight) for weight in weights)
-            copy = torch.empty(rows, *weights[0].shape[1:], dtype=dtype, device=weights[0].device)
-        else:
-            # Written in place: autograd then refuses a backward pass through the weights as they were.
-            copy = known[1]
-        start = 0
-        for weight in weights:
-            copy[start : start + len(weight)] = weight
-            start += len(weight)
-        self._kept[key] = (state, copy)
-        return copy
+        if known is None or known[0] != state or known[1].dtype != dtype:
+            known = self._kept[key] = (state, _stacked(weights, dtype))
+        return known[1]
+
+
+def _stacked(weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    out = torch.empty(sum(map(len, weights)), *weights[0].shape[1:], dtype=dtype, device=weights[0].device)
+    start = 0
+    for weight in weights:
+        out[start : start + len(weight)] = weight
+        start += len(weight)
+    return out
 
 
 class PackedLlama:

@@ -71,6 +71,11 @@ class Arithmetic:
         """`generated`."""
         return "generated"
 
+    @property
+    def count(self) -> int:
+        """The rows it yields."""
+        return self.n
+
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """The problems; `data` is not used."""
         cells = {level: _cells(self.split, level, self.seed) for level in self.levels}

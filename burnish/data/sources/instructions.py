@@ -113,6 +113,11 @@ class Instructions:
         """`generated`."""
         return "generated"
 
+    @property
+    def count(self) -> int:
+        """The rows it yields."""
+        return self.n
+
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """The problems; `data` is not used."""
         rng = stream(self.seed, self.name, self.max_constraints)

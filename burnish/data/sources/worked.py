@@ -39,6 +39,11 @@ class Worked:
         """The problems' revision."""
         return self.problems.revision
 
+    @property
+    def count(self) -> int | None:
+        """The rows it yields, where the problems' source knows that without reading."""
+        return getattr(self.problems, "count", None)
+
     def rows(self, data: Path | None) -> Iterator[Demo]:
         """One Demo a problem. Raises DataError for a row that is no Problem or has no worked solution."""
         for row in self.problems.rows(data):
