@@ -12,20 +12,17 @@ Runs alternate (engine, generate, engine, generate …), so that a change of the
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import platform
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from record import write
 
-from burnish.core.files import write_json
 from burnish.core.types import user
 from burnish.model.bundled import bundled_model
 from burnish.model.policy import Policy
@@ -94,23 +91,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(engine: TorchEngine, generate: Generate, requests: list[Request], rounds: int) -> dict[str, Any]:
-    """Tokens per second of both, run in turns."""
+def compare(engine: TorchEngine, generate: Generate, requests: list[Request], rounds: int) -> dict[str, list[float]]:
+    """Tokens asked for per second of both, run in turns."""
     asked = sum(request.sampling.max_tokens for request in requests)
     longest = max(request.sampling.max_tokens for request in requests)
-    times: dict[str, list[float]] = {"engine": [], "generate": []}
-    load: list[float] = []
+    rates: dict[str, list[float]] = {"TorchEngine": [], "generate": []}
     for _ in range(rounds):
-        load.append(round(os.getloadavg()[0], 2))
-        times["engine"].append(seconds(lambda: engine.generate(requests)))
-        times["generate"].append(seconds(lambda: generate(longest)))
-    rates = {name: [round(asked / t, 1) for t in ts] for name, ts in times.items()}
-    ratios = [round(b / a, 2) for a, b in zip(times["engine"], times["generate"], strict=True)]
-    return {
-        "sequences": len(requests), "new_tokens": asked, "longest": longest,
-        "tokens_per_s": {name: {"median": statistics.median(r), "runs": r} for name, r in rates.items()},
-        "speedup": {"median": statistics.median(ratios), "runs": ratios}, "load_average_before": load,
-    }  # fmt: skip
+        rates["TorchEngine"].append(asked / seconds(lambda: engine.generate(requests)))
+        rates["generate"].append(asked / seconds(lambda: generate(longest)))
+    return rates
 
 
 def main() -> None:
@@ -119,7 +108,6 @@ def main() -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path("runs/cache"), help="where the bundled model is converted to"
     )
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -137,42 +125,27 @@ def main() -> None:
     engine.generate(equal[:8])
     generate = Generate(folder, prompts)
     console.line(f"generate: {generate.chosen} of {generate.trial}")
-    found: dict[str, Any] = {}
-    for name, requests in (("ragged", ragged), ("equal", equal)):
-        found[name] = compare(engine, generate, requests, args.rounds)
-        rates = found[name]["tokens_per_s"]
-        console.line(
-            f"{name}: engine {rates['engine']['median']:.0f} tok/s, generate {rates['generate']['median']:.0f} tok/s, "
-            f"{found[name]['speedup']['median']:.2f} times as fast"
-        )
-    import transformers
-
-    hardware = f"cpu{machine.threads}"
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    path = args.out / f"rollout_{hardware}_{day}.json"
-    write_json(path, {
-        "benchmark": "rollout", "date": day, "command": "python benchmarks/rollout.py " + " ".join(
-            a for a in sys.argv[1:] if not a.startswith("/")
-        ).replace("--model", "--model FOLDER"),
-        "hardware": {"cpu": _cpu(), "threads": machine.threads, "cores_seen": os.cpu_count()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
-        "settings": {
-            "parameters": sum(p.numel() for p in policy.model.parameters()), "compute": machine.compute,
-            "slots": machine.slots, "prompt_tokens": [min(map(len, prompts)), max(map(len, prompts))],
-            "engine": "temperature 1, log-probs returned", "generate": f"greedy, bf16, left-padded batch, {generate.chosen}",
-            "generate_trial_s": {k: round(v, 2) for k, v in generate.trial.items()},
-        },
-        "results": found,
-    })  # fmt: skip
-    console.line(f"written to {path}")
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    for name, requests in (("8 to 256", ragged), ("64", equal)):
+        load = os.getloadavg()[0]
+        rates = compare(engine, generate, requests, args.rounds)
+        middle = {side: statistics.median(values) for side, values in rates.items()}
+        console.line(f"{name} new tokens: {middle}, {middle['TorchEngine'] / middle['generate']:.2f} times as fast")
+        path = write(
+            "rollout-ragged" if requests is ragged else "rollout-equal",
+            title=f"Generation: {len(requests)} sequences of {name} new tokens",
+            settings={
+                "parameters": sum(p.numel() for p in policy.model.parameters()), "compute": machine.compute,
+                "threads": machine.threads, "slots": machine.slots,
+                "new tokens asked for": sum(r.sampling.max_tokens for r in requests),
+                "prompt tokens": f"{min(map(len, prompts))} to {max(map(len, prompts))}",
+                "TorchEngine": "temperature 1 with log-probs",
+                "generate": f"greedy, bf16, one left-padded batch, {generate.chosen}", "load average before": round(load, 2),
+                "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "unset"),
+            },
+            rates=rates, unit="tokens/s", baseline="generate", packages=("torch", "transformers"),
+            command="python benchmarks/rollout.py" + (" --model FOLDER" if args.model else ""),
+        )  # fmt: skip
+        console.line(f"written to {path}")
 
 
 if __name__ == "__main__":

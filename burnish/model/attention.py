@@ -44,7 +44,8 @@ class Documents:
 
     def heads(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """The padded order of rows (token, head), heads outside positions: [M*count] row in each slot, [N*count] slot of
-        each row, and [M*count, 1] whether a slot is real. Attention then takes every (document, head) as one matrix."""
+        each row, and [M*count, 1] whether a slot is real. Attention then takes every (document, head) as one matrix.
+        """
         if count not in self._heads:
             head = torch.arange(count, device=self.slot_M.device)
             parts, start = [], 0
@@ -143,9 +144,7 @@ class _Causal(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
-    ) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None) -> Tensor:
         query = query * scaling
         ctx.settings = (scaling, window)
         out = torch.empty(*query.shape[:2], value.shape[2], dtype=query.dtype, device=query.device)

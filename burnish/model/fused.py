@@ -180,7 +180,7 @@ def rotate(x: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> Tensor:
 def linear(
     x: Tensor, weights: Sequence[Tensor], narrow: Tensor, *, bias: Tensor | None = None, residual: Tensor | None = None
 ) -> Tensor:
-    """x W^T + b (+ residual): W is `weights` stacked along their rows, `narrow` the same numbers in x's type.
+    """X W^T + b (+ residual): W is `weights` stacked along their rows, `narrow` the same numbers in x's type.
 
     Gradients of the weights come in the weights' own type.
     """

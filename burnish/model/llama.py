@@ -27,7 +27,9 @@ def supports(model: Any) -> bool:
     if type(model).__name__ not in _FAMILY or config.hidden_act not in ("silu", "swish"):
         return False
     inner = model.base_model
-    norms = [inner.norm] + [n for layer in inner.layers for n in (layer.input_layernorm, layer.post_attention_layernorm)]
+    norms = [inner.norm] + [
+        n for layer in inner.layers for n in (layer.input_layernorm, layer.post_attention_layernorm)
+    ]
     projections = [p for layer in inner.layers for p in (*_attention_linears(layer), *_mlp_linears(layer))]
     return all(type(n).__name__ in _NORMS for n in norms) and all(type(p) is torch.nn.Linear for p in projections)
 
@@ -98,7 +100,8 @@ class PackedLlama:
         y = norm(x_ND, *_norm_of(layer.input_layernorm), compute)
         width = int(module.head_dim)
         sizes = [projection.out_features for projection in (module.q_proj, module.k_proj, module.v_proj)]
-        query, key, value = self._linear(y, [module.q_proj, module.k_proj, module.v_proj]).split(sizes, 1)
+        fused = self._linear(y, [module.q_proj, module.k_proj, module.v_proj])
+        query, key, value = torch.split(fused, sizes, 1)
         if hasattr(module, "q_norm"):
             query, key = (
                 norm(part.reshape(-1, width).to(x_ND.dtype), *_norm_of(n), compute).view(len(part), -1)

@@ -1,7 +1,7 @@
 """The Llama family without padding: fused weights, one row of numbers a token, prompts packed end to end.
 
-Weights are copies in the compute type, taken from the learner's module and refreshed in place. Norms, rotary angles and
-the residual stream stay float32 (as under the learner's autocast); matrix products and the cache use the compute type.
+Weights are copies in the compute type, taken from the learner's module. Norms, rotary angles and the residual stream
+stay float32 (as under the learner's autocast); matrix products and the cache use the compute type.
 
 Shapes: N tokens, D width, H query heads, K key-value heads, G = H/K, E head width, V vocabulary, L cached positions.
 """
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from burnish.model.attention import Documents, packed_attention
 from burnish.rollout.cache import Cache, Running, Shape
+from burnish.rollout.linear import Linear
 
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 # Rotary kinds whose angles do not depend on how long the sequence is.
@@ -40,20 +41,16 @@ def supports(model: Any) -> bool:
     return not slides and model.model.rotary_emb.rope_type in _FIXED_ROTARY
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
     norm_in: Tensor
     norm_mlp: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
     norm_q: Tensor | None
     norm_k: Tensor | None
-    out: Tensor
-    out_bias: Tensor | None
-    gate_up: Tensor
-    gate_up_bias: Tensor | None
-    down: Tensor
-    down_bias: Tensor | None
+    qkv: Linear
+    out: Linear
+    gate_up: Linear
+    down: Linear
 
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -71,7 +68,6 @@ class LlamaForward:
         self.compute = compute
         self.wide = torch.float64 if compute == torch.float64 else torch.float32
         self.device = model.device
-        self._store: dict[str, Tensor] = {}
         self._layers: list[_Layer] = []
         self._cos = self._sin = torch.empty(0, 1, self.head_width, dtype=self.wide, device=self.device)
         self.load(model)
@@ -83,16 +79,14 @@ class LlamaForward:
 
     @torch.no_grad()
     def load(self, model: Any) -> None:
-        """Take the module's current weights; copies that exist are overwritten in place."""
+        """Take copies of the module's current weights; the old copies are given back layer by layer."""
         inner, head = model.model, model.get_output_embeddings()
         # The lookup keeps the stored precision: rounding it would add to every layer's input.
-        stored = inner.embed_tokens.weight.dtype
-        self._embed = self._need("embed", stored, inner.embed_tokens.weight)
-        tied = head.weight is inner.embed_tokens.weight and stored == self.compute
-        self._head = self._embed if tied else self._need("head", self.compute, head.weight)
-        self._head_bias = self._put("head_bias", self.compute, head.bias)
-        self._norm = self._need("norm", self.wide, inner.norm.weight)
-        self._layers = [self._layer(f"{i}.", layer) for i, layer in enumerate(inner.layers)]
+        self._embed: Tensor = inner.embed_tokens.weight.detach().clone()
+        self._norm: Tensor = inner.norm.weight.to(self.wide, copy=True)
+        self._head = Linear([head.weight], [head.bias], self.compute)
+        for i, layer in enumerate(inner.layers):
+            self._layers[i : i + 1] = [self._layer(layer)]
         self._rotary = inner.rotary_emb
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor]:
@@ -148,15 +142,15 @@ class LlamaForward:
             if mixed is not None:
                 mixed[:n] = seen
                 seen = mixed
-            x_ND = x_ND + functional.linear(seen, layer.out, layer.out_bias)
+            x_ND = x_ND + layer.out(seen)
             y = self._normed(x_ND, layer.norm_mlp)
-            gate, up = functional.linear(y, layer.gate_up, layer.gate_up_bias).chunk(2, -1)
-            x_ND = x_ND + functional.linear(functional.silu(gate) * up, layer.down, layer.down_bias)
+            gate, up = layer.gate_up(y).chunk(2, -1)
+            x_ND = x_ND + layer.down(functional.silu(gate) * up)
         return x_ND[:n]
 
     def _project(self, layer: _Layer, x_ND: Tensor, cos_N1E: Tensor, sin_N1E: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries [N, H, E] and keys [N, K, E], and values [N, K, E], in the compute type."""
-        fused = functional.linear(self._normed(x_ND, layer.norm_in), layer.qkv, layer.qkv_bias)
+        fused = layer.qkv(self._normed(x_ND, layer.norm_in))
         heads = fused.view(len(fused), -1, self.head_width)
         turned, v = heads[:, : self.heads + self.kv_heads], heads[:, self.heads + self.kv_heads :]
         turned = turned.to(self.wide)
@@ -173,7 +167,8 @@ class LlamaForward:
     def _logits(self, x_ND: Tensor) -> Tensor:
         n = x_ND.shape[0]
         x_ND = functional.pad(x_ND, (0, 0, 0, -n % ROWS))
-        return functional.linear(self._normed(x_ND, self._norm), self._head, self._head_bias)[:n]
+        logits_NV: Tensor = self._head(self._normed(x_ND, self._norm))
+        return logits_NV[:n]
 
     def _extend_angles(self, length: int) -> None:
         """Make the rotary tables cover `length` positions, from the module's own frequencies and scaling."""
@@ -187,41 +182,26 @@ class LlamaForward:
         self._cos = torch.cat([cos, cos], -1)[:, None].to(self.wide)
         self._sin = torch.cat([-sin, sin], -1)[:, None].to(self.wide)
 
-    def _layer(self, at: str, layer: Any) -> _Layer:
+    def _layer(self, layer: Any) -> _Layer:
         a, m = layer.self_attn, layer.mlp
-        qkv, gate_up = (a.q_proj, a.k_proj, a.v_proj), (m.gate_proj, m.up_proj)
-        narrow, wide, put, need = self.compute, self.wide, self._put, self._need
+
+        def norm(module: Any) -> Tensor:
+            copy: Tensor = module.weight.to(self.wide, copy=True)
+            return copy
+
+        def joined(*modules: Any) -> Linear:
+            return Linear([x.weight for x in modules], [x.bias for x in modules], self.compute)
+
         return _Layer(
-            norm_in=need(at + "norm_in", wide, layer.input_layernorm.weight),
-            norm_mlp=need(at + "norm_mlp", wide, layer.post_attention_layernorm.weight),
-            qkv=need(at + "qkv", narrow, *(p.weight for p in qkv)),
-            qkv_bias=put(at + "qkv_bias", narrow, *(p.bias for p in qkv)),
-            norm_q=put(at + "norm_q", wide, getattr(getattr(a, "q_norm", None), "weight", None)),
-            norm_k=put(at + "norm_k", wide, getattr(getattr(a, "k_norm", None), "weight", None)),
-            out=need(at + "out", narrow, a.o_proj.weight),
-            out_bias=put(at + "out_bias", narrow, a.o_proj.bias),
-            gate_up=need(at + "gate_up", narrow, *(p.weight for p in gate_up)),
-            gate_up_bias=put(at + "gate_up_bias", narrow, *(p.bias for p in gate_up)),
-            down=need(at + "down", narrow, m.down_proj.weight),
-            down_bias=put(at + "down_bias", narrow, m.down_proj.bias),
+            norm_in=norm(layer.input_layernorm),
+            norm_mlp=norm(layer.post_attention_layernorm),
+            norm_q=norm(a.q_norm) if hasattr(a, "q_norm") else None,
+            norm_k=norm(a.k_norm) if hasattr(a, "k_norm") else None,
+            qkv=joined(a.q_proj, a.k_proj, a.v_proj),
+            out=joined(a.o_proj),
+            gate_up=joined(m.gate_proj, m.up_proj),
+            down=joined(m.down_proj),
         )
-
-    def _put(self, name: str, dtype: torch.dtype, *parts: Tensor | None) -> Tensor | None:
-        """The parts, joined along their rows, in the engine's own memory; None where the model has no such weight."""
-        present = [part for part in parts if part is not None]
-        if len(present) < len(parts):
-            return None
-        rows = sum(len(part) for part in present)
-        if name not in self._store:
-            self._store[name] = torch.empty(rows, *present[0].shape[1:], dtype=dtype, device=self.device)
-        torch.cat([part.to(dtype) for part in present], out=self._store[name])
-        return self._store[name]
-
-    def _need(self, name: str, dtype: torch.dtype, *parts: Tensor | None) -> Tensor:
-        found = self._put(name, dtype, *parts)
-        if found is None:
-            raise ValueError(f"the model has no weight for {name}")
-        return found
 
 
 class _ShelfStep:

@@ -30,8 +30,8 @@ def check_requests(requests: Sequence[Request], context: int) -> None:
 def check_sampling(sampling: Sampling) -> None:
     """Raise RecipeError for sampling settings without meaning."""
     wrong = ""
-    if not 0.0 <= sampling.temperature < float("inf"):
-        wrong = f"temperature={sampling.temperature}: it divides the logits. Use 0 for greedy, or a number above 0."
+    if sampling.temperature != 0.0 and not 1e-4 <= sampling.temperature < float("inf"):
+        wrong = f"temperature={sampling.temperature}: it divides the logits. Use 0 for greedy, or at least 0.0001."
     elif not 0.0 < sampling.top_p <= 1.0:
         wrong = f"top_p={sampling.top_p}: it is a share of probability. Use a number above 0, or 1 for no cut."
     elif sampling.top_k < 0:

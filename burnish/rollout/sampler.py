@@ -53,11 +53,12 @@ def sample(
     gives its log-probability at temperature 1.
     """
     x_BV = logits_BV.to(torch.float32, copy=True)
+    # The maximum goes first: what is left is at most 0, and no temperature can make it overflow upwards.
+    x_BV.sub_(x_BV.amax(1, keepdim=True))
     greedy = [s.temperature == 0.0 for s in samplings]
     if any(not g and s.temperature != 1.0 for g, s in zip(greedy, samplings, strict=True)):
         inverse = [1.0 if g else 1.0 / s.temperature for g, s in zip(greedy, samplings, strict=True)]
         x_BV.mul_(torch.tensor(inverse, device=x_BV.device)[:, None])
-    x_BV.sub_(x_BV.amax(1, keepdim=True))
     for row, setting in enumerate(samplings):
         if not greedy[row] and (setting.top_k or setting.top_p < 1.0):
             _cut(x_BV[row], setting.top_k, setting.top_p)

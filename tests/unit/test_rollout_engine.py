@@ -212,6 +212,7 @@ def test_stop_strings_cut_the_text_and_keep_the_tokens(policy: Policy) -> None:
         (Sampling(max_tokens=5000), r"max_tokens=5,000 need 5,0\d\d positions, but the model's context is 2,048"),
         (Sampling(temperature=-1.0), "temperature=-1.0"),
         (Sampling(temperature=float("nan")), "temperature=nan"),
+        (Sampling(temperature=1e-9), "temperature=1e-09"),
         (Sampling(top_p=0.0), "top_p=0.0"),
         (Sampling(top_k=-1), "top_k=-1"),
         (Sampling(max_tokens=0), "max_tokens=0"),
