@@ -479,8 +479,10 @@ def _tell_end(folder: Path, as_json: bool) -> None:
     page = folder / "report.html"
     if as_json:
         _out({"folder": str(folder), "report": str(page) if page.exists() else None})
-    else:
-        _out(f"Report: {page}" if page.exists() else f"Result: {folder}")
+        return
+    if (folder / "summary.txt").exists():
+        _out("\n" + (folder / "summary.txt").read_text())
+    _out(f"Report: {page}" if page.exists() else f"Result: {folder}")
 
 
 def _plain(value: Any) -> str:

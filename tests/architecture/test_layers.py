@@ -35,7 +35,7 @@ THIRD_PARTY = {  # at module level; everything else is imported inside functions
     "losses": {"torch"},
     "data": {"numpy", "pyarrow"},
     "model": {"torch", "transformers", "safetensors"},
-    "rollout": {"torch"},
+    "rollout": {"torch", "numpy"},
     "train": {"torch"},
     "eval": {"numpy"},
     "testing": {"torch", "hypothesis"},
