@@ -65,7 +65,9 @@ def recipe(*, seed: int = 0, base: str = "bundled", commercial: bool = False, da
         label="demos",
     )
     # 2e-5, not the 8B model's 5e-6: small models take larger rates. Batch, epochs and warm-up are the paper's.
-    sft = SFT(start=start, data=demos, epochs=2, global_batch=128, lr=Linear(2e-5, warmup=0.03), max_tokens=2048, seed=seed)
+    sft = SFT(
+        start=start, data=demos, epochs=2, global_batch=128, lr=Linear(2e-5, warmup=0.03), max_tokens=2048, seed=seed
+    )
 
     asked = Curate(
         (

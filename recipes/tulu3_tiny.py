@@ -42,17 +42,17 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
         return max(int(count * scale), 4)
 
     verifiers: dict[str, Verifier] = {"gsm8k": GSM8K(), "ifeval": IFEval(partial=True)}
-    tests: tuple[EvalTask, ...] = (arithmetic.task(n=rows(200)), instructions.task(n=rows(200)))
+    tests: tuple[EvalTask, ...] = (arithmetic.task(n=rows(150)), instructions.task(n=rows(150)))
     if data is not None:
         tests += (gsm8k.task(limit=rows(100)), ifeval.task(limit=rows(100)))
 
     start = BaseModel(base)
-    words = Arithmetic("train", n=rows(900), seed=seed)
-    orders = Instructions("train", n=rows(700), seed=seed)
+    words = Arithmetic("train", n=rows(400), seed=seed)
+    orders = Instructions("train", n=rows(340), seed=seed)
 
     # SFT data: worked solutions, and the start model's own replies that a verifier accepted.
     to_sample = Curate(
-        (Take(Instructions("train", n=rows(160), seed=seed + 1), All()),), away_from=tests, label="to-sample"
+        (Take(Instructions("train", n=rows(100), seed=seed + 1), All()),), away_from=tests, label="to-sample"
     )
     own = VerifiedSamples(
         start, to_sample, verifiers, k=2, keep_per_problem=1, sampling=Sampling(max_tokens=96), seed=seed
@@ -71,8 +71,8 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
     # Preference pairs: four replies a prompt from the SFT model, scored by verifiers; unique best, strict margin.
     to_prefer = Curate(
         (
-            Take(Arithmetic("train", n=rows(60), seed=seed + 2), All()),
-            Take(Instructions("train", n=rows(100), seed=seed + 2), All()),
+            Take(Arithmetic("train", n=rows(50), seed=seed + 2), All()),
+            Take(Instructions("train", n=rows(70), seed=seed + 2), All()),
         ),
         away_from=tests,
         label="to-prefer",
@@ -84,7 +84,7 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
         loss=DPO(beta=5.0, length_normalized=True),
         epochs=1,
         global_batch=16,
-        lr=Linear(2e-6, warmup=0.1),
+        lr=Linear(5e-6, warmup=0.0),
         max_tokens=512,
         seed=seed,
     )
@@ -92,8 +92,8 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
     # RLVR, with the settings of Tülu 3.1 (GRPO) at small counts.
     problems = Curate(
         (
-            Take(Arithmetic("train", n=rows(300), seed=seed + 3), All()),
-            Take(Instructions("train", n=rows(300), seed=seed + 3), All()),
+            Take(Arithmetic("train", n=rows(120), seed=seed + 3), All()),
+            Take(Instructions("train", n=rows(120), seed=seed + 3), All()),
         ),
         away_from=tests,
         label="problems",
@@ -103,8 +103,8 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
         problems=problems,
         verifiers=verifiers,
         loss=GRPO(kl_coef=0.01),
-        steps=rows(8),
-        problems_per_step=12,
+        steps=max(int(8 * scale), 2),
+        problems_per_step=10,
         group_size=8,
         sampling=Sampling(max_tokens=96),
         lr=Constant(5e-6),
