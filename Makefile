@@ -13,10 +13,10 @@ demo: $(VENV)/.demo  ## Run recipes/tulu3_tiny on the bundled 135M model and pri
 test: $(VENV)/.test  ## Run every check and test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 check: $(VENV)/.test  ## The fast lane only: linters, types, and every test that takes no minutes
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -m "not slow and not real" $(ARGS)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not real" $(ARGS)
 
 exact: $(VENV)/.test  ## Only the tests that prove the numbers
 	@$(BIN)/python -m pytest tests/laws tests/unit/test_losses* tests/unit/test_learner* $(ARGS)
