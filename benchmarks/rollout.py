@@ -116,7 +116,8 @@ def main() -> None:
     machine = laptop()
     torch.set_num_threads(machine.threads)
     policy = Policy.load(folder, machine)
-    prompts = [policy.renderer.prompt(user(QUESTIONS[i % 4] + " " * (i // 4 % 3))) for i in range(args.sequences)]
+    # No two prompts are equal: the engine would compute equal ones once, which generate does not.
+    prompts = [policy.renderer.prompt(user(f"Question {i}. {QUESTIONS[i % 4]}")) for i in range(args.sequences)]
     policy.renderer = NeverStops(policy.renderer)  # type: ignore[assignment]
     rng = random.Random(0)
     ragged = [Request(p, Sampling(max_tokens=rng.randint(8, 256)), i) for i, p in enumerate(prompts)]

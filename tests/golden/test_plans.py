@@ -15,7 +15,18 @@ GOLDEN = Path(__file__).parent
 
 @pytest.mark.parametrize("name", ["tulu3_tiny", "tulu3_135m"])
 def test_the_plan_is_the_reviewed_one(name: str, data_dir: Path, tmp_path: Path, update_golden: bool) -> None:
-    command = [sys.executable, "-m", "burnish.cli", "plan", f"recipes/{name}.py", "--runs", str(tmp_path), "--json", "--data", str(data_dir)]
+    command = [
+        sys.executable,
+        "-m",
+        "burnish.cli",
+        "plan",
+        f"recipes/{name}.py",
+        "--runs",
+        str(tmp_path),
+        "--json",
+        "--data",
+        str(data_dir),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     steps = json.loads(done.stdout)["stages"]
