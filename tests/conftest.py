@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     if not (folder / "MANIFEST.json").exists():
         pytest.skip("no real data: give --data DIR")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Processes that tests start obey Ctrl-C, also where the tests themselves run with SIGINT ignored (a background job)."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -89,8 +89,9 @@ class Store:
         return self.root / (folder_name(stage) + PARTIAL)
 
     def complete(self, stage: Stage) -> bool:
-        """Whether a stage's artifact is finished."""
-        return self.folder(stage).is_dir()
+        """Whether a stage's artifact is finished. Raises ArtifactError when the store cannot be looked into."""
+        with disk_errors(self.root):
+            return self.folder(stage).is_dir()
 
     def path_of(self, stage: Stage) -> Path:
         """The folder of a finished stage. Raises ArtifactError when it is not finished."""

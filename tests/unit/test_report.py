@@ -75,6 +75,7 @@ def values(tmp_path: Path) -> dict[str, Any]:
         "test_id": "t1",
         "score": 0.8,
         "span": "the shared words",
+        "row_span": "the shared words",
         "row_text": "x the shared words y",
         "test_text": "the shared words z",
     }
