@@ -17,6 +17,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
 from burnish.errors import ArtifactError, DataError, Error, RecipeError, nearest
+from burnish.pipeline.machine import machine
 from burnish.pipeline.progress import Console
 from burnish.pipeline.stage import Stage
 
@@ -105,7 +106,6 @@ def plan(file: Path, root: Stage, flags: WhereAndWhat) -> int:
 
 def run(file: Path, root: Stage, flags: WhereAndWhether) -> int:
     """`burnish run`."""
-    from burnish.pipeline.machine import machine
     from burnish.pipeline.run import run as run_recipe
 
     folder = run_recipe(
@@ -125,7 +125,6 @@ def run(file: Path, root: Stage, flags: WhereAndWhether) -> int:
 
 def report(file: Path, root: Stage, flags: Where) -> int:
     """`burnish report`: the last stage alone, from inputs that are all there."""
-    from burnish.pipeline.machine import machine
     from burnish.pipeline.plan import plan as planned
     from burnish.pipeline.run import run as run_recipe
 
@@ -269,7 +268,6 @@ class Eval:
     def __call__(self) -> int:
         """Evaluate and print."""
         from burnish.eval.run import evaluate_model
-        from burnish.pipeline.machine import machine
 
         scores = evaluate_model(
             _model(self.model, self.runs),
@@ -341,7 +339,6 @@ class Chat:
     def __call__(self) -> int:
         """Talk until the end of the input."""
         from burnish.model.base import BaseModel
-        from burnish.pipeline.machine import machine
         from burnish.pipeline.run import run as run_recipe
         from burnish.rollout.chat import chat
 
@@ -428,6 +425,7 @@ def _recipe_command(command: str, words: list[str]) -> int:
     )
     shape.__doc__ = inspect.getdoc(function) or ""
     chosen = _parse(shape, f"{command} {words[0]}", words[1:])
+    machine(chosen.machine)  # a wrong name fails here, for plan too
     root = build(function, {p.name: getattr(chosen, p.name) for p in own}, _data(chosen.data))
     return int(act(file, root, chosen))
 
