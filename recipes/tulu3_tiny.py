@@ -47,12 +47,12 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
         tests += (gsm8k.task(limit=rows(100)), ifeval.task(limit=rows(100)))
 
     start = BaseModel(base)
-    words = Arithmetic("train", n=rows(400), seed=seed)
-    orders = Instructions("train", n=rows(340), seed=seed)
+    words = Arithmetic("train", n=rows(310), seed=seed)
+    orders = Instructions("train", n=rows(270), seed=seed)
 
     # SFT data: worked solutions, and the start model's own replies that a verifier accepted.
     to_sample = Curate(
-        (Take(Instructions("train", n=rows(150), seed=seed + 1), All()),), away_from=tests, label="to-sample"
+        (Take(Instructions("train", n=rows(80), seed=seed + 1), All()),), away_from=tests, label="to-sample"
     )
     own = VerifiedSamples(
         start, to_sample, verifiers, k=2, keep_per_problem=1, sampling=Sampling(max_tokens=96), seed=seed
@@ -72,8 +72,8 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
     # tie often, and a tie at the top makes no pair, so more prompts pay better here than more replies a prompt.
     to_prefer = Curate(
         (
-            Take(Arithmetic("train", n=rows(60), seed=seed + 2), All()),
-            Take(Instructions("train", n=rows(80), seed=seed + 2), All()),
+            Take(Arithmetic("train", n=rows(50), seed=seed + 2), All()),
+            Take(Instructions("train", n=rows(70), seed=seed + 2), All()),
         ),
         away_from=tests,
         label="to-prefer",
@@ -104,7 +104,7 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
         problems=problems,
         verifiers=verifiers,
         loss=GRPO(kl_coef=0.01),
-        steps=max(int(8 * scale), 2),
+        steps=max(int(6 * scale), 2),
         problems_per_step=10,
         group_size=8,
         sampling=Sampling(max_tokens=96),
