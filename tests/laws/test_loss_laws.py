@@ -88,7 +88,7 @@ def make_scores(seed: int) -> tuple[Tensor, ScoredPairBatch]:
         (BradleyTerry(), make_scores),
         (BradleyTerry(use_margin=True), make_scores),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_laws(loss: Any, make: Any) -> None:
     check_loss(loss, make)
