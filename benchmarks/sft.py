@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,7 @@ def run_burnish(model_folder: str, rows: list[list[dict[str, str]]], tokens: int
     from burnish.model.policy import Policy
     from burnish.pipeline.machine import laptop
     from burnish.train.learner import AdamW, Learner
-    from burnish.train.sft import to_sequences
+    from burnish.train.rows import split, stack
 
     machine = laptop()
     policy = Policy.load(Path(model_folder), machine, trainable=True)
@@ -83,7 +84,9 @@ def run_burnish(model_folder: str, rows: list[list[dict[str, str]]], tokens: int
     for _ in range(2):
         start = time.perf_counter()
         for at in range(0, len(rendered), GLOBAL_BATCH):
-            learner.forward_backward([TokenBatch(to_sequences(rendered[at : at + GLOBAL_BATCH]))], SFTLoss())
+            rows_now = rendered[at : at + GLOBAL_BATCH]
+            parts = split(rows_now, [len(row.token_ids) for row in rows_now], machine.micro_tokens)
+            learner.forward_backward([TokenBatch(stack(list(part))) for part in parts], SFTLoss())
             learner.step(1e-5)
         seconds = time.perf_counter() - start
     return {"seconds": seconds, "tokens": tokens}
@@ -93,7 +96,7 @@ def child(side: str, model_folder: str, count: int) -> dict[str, Any]:
     import torch
     from transformers import AutoTokenizer
 
-    torch.set_num_threads(len(__import__("os").sched_getaffinity(0)))
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     rows = conversations(count)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     tokens = sum(len(tokenizer.apply_chat_template(m, tokenize=True, return_dict=False)) for m in rows)
@@ -107,16 +110,20 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder of a Hugging Face causal LM")
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--side", choices=SIDES)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--side", choices=SIDES, help="measure one side in this process")
     args = parser.parse_args()
     if args.side:
         print("RESULT " + json.dumps(child(args.side, args.model, args.rows)))
         return
-    rates: dict[str, list[float]] = {side: [] for side in SIDES}
+    from burnish.pipeline.machine import laptop
+
+    rates: dict[str, list[float]] = {side: [] for side in args.sides}
     for repeat in range(args.repeats):
-        for side in SIDES:
+        for side in args.sides:
             command = [sys.executable, __file__, "--model", args.model, "--rows", str(args.rows), "--side", side]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            environment = {**os.environ, **laptop().environment()}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
             if not lines:
                 sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
@@ -139,7 +146,7 @@ def main() -> None:
         unit="tokens/s",
         baseline="trl-packed",
         packages=("torch", "transformers", "trl"),
-        command=f"python benchmarks/sft.py --rows {args.rows} --repeats {args.repeats}",
+        command=f"python benchmarks/sft.py --model FOLDER --rows {args.rows} --repeats {args.repeats}",
     )
 
 
