@@ -34,8 +34,9 @@ def curve(rows: list[dict[str, Any]], metric: str) -> str:
     title, unit = CURVES[metric]
     figure, axes = _axes(3.4, 2.1)
     steps, values = [p[0] for p in points], [p[1] for p in points]
-    smooth = _running_mean(values, max(len(values) // 12, 1))
-    if len(values) > 12:
+    noisy = len(values) > 12 and metric != "lr"
+    smooth = _running_mean(values, max(len(values) // 12, 1) if noisy else 1)
+    if noisy:
         axes.plot(steps, values, color=SERIES[0], alpha=0.3, linewidth=0.8)
     axes.plot(steps, smooth, color=SERIES[0], linewidth=1.6, marker="o" if len(values) <= 12 else None, markersize=3)
     axes.set_title(f"{title}{f' ({unit})' if unit else ''}", fontsize=8, loc="left", color=INK)
