@@ -10,14 +10,19 @@ from typing import Any
 
 from burnish.core.rng import rank
 from burnish.core.types import Row, plain
-from burnish.data.dataset import Dropped
-from burnish.data.decontamination.rows import Scan, shared, table
-from burnish.data.decontamination.rule import Overlap
+from burnish.data.decontamination.rows import Scan, Shared
+from burnish.data.decontamination.verdict import Verdict
 from burnish.data.diversity import diversity
 
 EVIDENCE = 20
 _SNIPPET = 1200
 _DIVERSITY_ROWS = 4000
+# rate is overlapping / items, as the paper counts; short items are in `items` and reported beside it. criteria counts the
+# items that other rules of the field would call overlapping.
+_OVERLAP = (
+    "source", "test", "items", "overlapping", "rate", "flagged", "short_items", "short_overlapping", "criteria",
+    "median_longest", "touched",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +68,33 @@ def variety(rows: Iterable[tuple[int, Row]]) -> dict[str, float]:
     return diversity(text for _, _, text in sorted(chosen, key=lambda place: -place[1]))
 
 
-def contamination(rows: Mapping[int, Row], sources: Sequence[str], found: Scan, rule: Overlap) -> list[dict[str, Any]]:
-    """A record for each source and test; its evidence is the first 20 rows by score, with both texts.
+def contamination(
+    rows: Mapping[int, Row], texts: Mapping[int, Shared], found: Scan, verdict: Verdict
+) -> list[dict[str, Any]]:
+    """A record for each source and test of the verdict; its evidence is the first 20 rows by score, with both texts.
 
-    rows: the overlapping training rows by number; sources: the names of all, overlapping or not.
+    rows: the overlapping training rows by number; texts: what they share with the item, by `Evidence.at`.
     """
     removed = Counter((rows[e.row].source, e.test) for e in found.evidence)
-    records = table(found, sources, rule, dict(removed))
     hits: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for evidence in sorted(found.evidence, key=lambda e: (-e.score, e.row)):
         row, item = rows[evidence.row], found.items[evidence.item]
         place = hits[row.source, evidence.test]
         if len(place) < EVIDENCE:
-            texts = shared(row, item, rule)
+            both = texts[evidence.at]
             place.append({
                 "row_id": row.id, "test_id": item.id, "score": evidence.score, "short": evidence.short,
-                "span": texts.item_span, "row_span": texts.row_span,
-                "row_text": snippet(texts.row_text, texts.row_span), "test_text": snippet(texts.item_text, texts.item_span),
+                "span": both.item_span, "row_span": both.row_span,
+                "row_text": snippet(both.row_text, both.row_span), "test_text": snippet(both.item_text, both.item_span),
             })  # fmt: skip
-    for record in records:
-        record["evidence"] = hits.get((record["source"], record["test"]), [])
-    return records
+    return [
+        {
+            **{name: cell[name] for name in _OVERLAP},
+            "rows_removed": removed[cell["source"], cell["test"]],
+            "evidence": hits.get((cell["source"], cell["test"]), []),
+        }
+        for cell in verdict.table
+    ]
 
 
 def snippet(text: str, around: str) -> str:
@@ -93,11 +104,6 @@ def snippet(text: str, around: str) -> str:
     middle = text.find(around) + len(around) // 2
     start = min(max(0, middle - _SNIPPET // 2), len(text) - _SNIPPET)
     return f"{'… ' if start else ''}{text[start : start + _SNIPPET]}{' …' if start + _SNIPPET < len(text) else ''}"
-
-
-def reasons(dropped: Iterable[Dropped]) -> dict[str, int]:
-    """How many rows each reason took, the most frequent first."""
-    return dict(sorted(Counter(drop.reason for drop in dropped).items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def took(steps: Sequence[Mapping[str, Any]]) -> str:

@@ -22,7 +22,7 @@ from burnish.data import dedup
 from burnish.data.clean import Filter, GoldAccepted, grade_gold
 from burnish.data.dataset import write_dataset, write_table
 from burnish.data.decontamination.items import HeldOut, TestSet, item_of
-from burnish.data.decontamination.rows import Evidence, Scan, scan, shared
+from burnish.data.decontamination.rows import Evidence, Scan, Shared, scan, shared
 from burnish.data.decontamination.rule import RULE, Overlap
 from burnish.data.decontamination.verdict import Policy, decide
 from burnish.data.intake import SPOOL, Intake, take_in
@@ -227,10 +227,14 @@ class Curate(Stage):
         found = scan((row for _, row in pool), items, self.overlap)
         rows = pool.fetch(int(numbers[evidence.row]) for evidence in found.evidence)
         overlapping = {evidence.row: rows[int(numbers[evidence.row])] for evidence in found.evidence}
-        overlaps = cards.contamination(overlapping, list(pool.left()), found, self.overlap)
-        lost = {int(numbers[row]): loss for row, loss in _away(overlapping, found, self.overlap).items()}
+        texts = {
+            each.at: shared(overlapping[each.row], found.items[each.item], found.findings.rows[each.at], self.overlap)
+            for each in found.evidence
+        }
+        verdict = decide(found.findings, found.items, self.overlap, self.policy, pool.left())
+        overlaps = cards.contamination(overlapping, texts, found, verdict)
+        lost = {int(numbers[row]): loss for row, loss in _away(found, texts).items()}
         self._keep_findings(found, pool, numbers, ctx.out)
-        verdict = decide(found.findings, found.items, self.overlap, self.policy)
         for source in verdict.sources:
             if source["gone_for"]:
                 why = Loss(RULE, f"source {source['source']} is flagged for test {', '.join(source['gone_for'])}")
@@ -305,19 +309,21 @@ def _step(steps: list[dict[str, Any]], pool: Pool, name: str, losses: Mapping[in
     steps.append({"step": name, "rows_in": rows_in, "rows_out": pool.size, "profile": pool.profile().to_json()})
 
 
-def _away(rows: Mapping[int, Row], found: Scan, rule: Overlap) -> dict[int, Loss]:
+def _away(found: Scan, texts: Mapping[int, Shared]) -> dict[int, Loss]:
     """Rows with overlap, each with the test item it shares most with."""
     worst: dict[int, Evidence] = {}
     for evidence in found.evidence:
         if evidence.row not in worst or evidence.score > worst[evidence.row].score:
             worst[evidence.row] = evidence
-    lost = {}
-    for number, evidence in sorted(worst.items()):
-        item = found.items[evidence.item]
-        how = "equals a short item of" if evidence.short else "overlaps"
-        span = shared(rows[number], item, rule).item_span
-        lost[number] = Loss(RULE, f"{how} test {evidence.test}", span, item.id)
-    return lost
+    return {
+        row: Loss(
+            RULE,
+            f"{'equals a short item of' if evidence.short else 'overlaps'} test {evidence.test}",
+            texts[evidence.at].item_span,
+            found.items[evidence.item].id,
+        )
+        for row, evidence in sorted(worst.items())
+    }
 
 
 def _gather_broken(out: Path, takes: int) -> None:

@@ -242,10 +242,11 @@ def test_the_scan_reports_the_best_item_of_every_row_and_all_overlapping_items(
     truth = by_definition(items, rows, rule)
     over = {place: pair.coverage for place, pair in truth.items() if pair.coverage > rule.coverage and not pair.short}
     short = {place for place, pair in truth.items() if pair.short}
-    assert found.overlapping.get(("s", "t"), frozenset()) == {item for _, item in over}
+    hits = found.findings.item_hits
+    assert set(hits["item"][(hits["coverage"] > rule.coverage) & ~hits["short"]].tolist()) == {item for _, item in over}
     best = {row: max(score for (r, _), score in over.items() if r == row) for row, _ in over}
     assert {e.row: e.score for e in found.evidence if not e.short} == best
-    assert found.short.get(("s", "t"), frozenset()) == {item for _, item in short}
+    assert set(hits["item"][hits["short"]].tolist()) == {item for _, item in short}
     assert {e.row for e in found.evidence if e.short} == {row for row, _ in short} - set(best)
 
 
@@ -254,9 +255,13 @@ def test_the_scan_reports_the_best_item_of_every_row_and_all_overlapping_items(
 def test_the_shown_spans_stand_in_both_texts(item_text: str, row_text: str, n: int) -> None:
     rule = Overlap(ngram=n)
     item = Item("t", "0", (item_text,))
-    shown = shared(Demo((*user(row_text), Message("assistant", "x"))), item, rule)
-    assert shown.item_span in item_text
-    assert shown.row_span in row_text
-    assert rule.tokens(shown.item_span) == rule.tokens(shown.row_span)
-    for pair in by_definition([item], [[row_text]], rule).values():
+    row = Demo((*user(row_text), Message("assistant", "x")))
+    hits = scan([row], [item], rule).findings.rows
+    truth = by_definition([item], [[row_text]], rule)
+    assert len(hits) == len(truth)
+    for hit, pair in zip(hits, truth.values(), strict=True):
+        shown = shared(row, item, hit, rule)
+        assert shown.item_span in item_text
+        assert shown.row_span in row_text
+        assert rule.tokens(shown.item_span) == rule.tokens(shown.row_span)
         assert len(rule.tokens(shown.item_span)) == pair.longest

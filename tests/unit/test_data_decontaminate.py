@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from burnish.core.files import read_jsonl
 from burnish.core.types import Check, Demo, Message, Pair, Problem, Row, user
 from burnish.data.decontamination.findings import criteria
 from burnish.data.decontamination.items import Item, item_of, user_turns
-from burnish.data.decontamination.rows import scan, table
+from burnish.data.decontamination.rows import Scan, scan
 from burnish.data.decontamination.rule import Overlap
 from burnish.data.decontamination.scan import Scanner
+from burnish.data.decontamination.verdict import Policy, decide
 from burnish.data.sources.math import MATHDemos, MATHProblems
 from burnish.errors import DataError, RecipeError
 from tests.decontamination_oracle import by_definition
@@ -33,6 +35,10 @@ def score(item: str, *asked: str, rule: Overlap | None = None) -> float:
     rule = rule or Overlap()
     found = scan([demo(*asked)], [Item("t", "0", (item,))], rule).findings.rows
     return float(found["coverage"][0]) if len(found) else 0.0
+
+
+def table(found: Scan, rule: Overlap) -> Sequence[Mapping[str, Any]]:
+    return decide(found.findings, found.items, rule, Policy()).table
 
 
 def test_coverage_by_hand() -> None:
@@ -110,9 +116,9 @@ def test_short_items_match_whole_turns_and_are_counted_apart() -> None:
     rows: list[Row] = [demo("What is the capital of france"), demo("Tell me: what is the capital of France?")]
     found = scan(rows, items, Overlap())
     assert [(e.row, e.score, e.short) for e in found.evidence] == [(0, 1.0, True)]
-    (record,) = table(found, ["train", "train"], Overlap(), {("train", "t"): 1})
+    (record,) = table(found, Overlap())
     assert (record["items"], record["overlapping"], record["rate"], record["flagged"]) == (2, 0, 0.0, False)
-    assert (record["short_items"], record["short_overlapping"], record["rows_removed"]) == (1, 1, 1)
+    assert (record["short_items"], record["short_overlapping"], record["rows"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(("items", "flagged"), [(50, False), (49, True)])
@@ -120,7 +126,7 @@ def test_two_per_cent_is_not_more_than_two_per_cent(items: int, flagged: bool) -
     """1 of 50 items is exactly 2 %; 1 of 49 is 2.04 %."""
     tests = [Item("t", str(i), (" ".join(f"w{i}x{j}" for j in range(8)),)) for i in range(items)]
     found = scan([demo(tests[0].prompt[0])], tests, Overlap())
-    (record,) = table(found, ["train"], Overlap(), {})
+    (record,) = table(found, Overlap())
     assert record["flagged"] is flagged
 
 
@@ -148,7 +154,7 @@ def test_self_instruct_and_alpaca_eval_overlap(data_dir: Path) -> None:
         for number, record in read_jsonl(data_dir / "alpaca_eval" / "baseline_gpt4_1106_preview.jsonl.gz")
     ]
     found = scan(rows, items, Overlap())
-    records = {record["test"]: record for record in table(found, ["train"], Overlap(), {})}
+    records = {record["test"]: record for record in table(found, Overlap())}
     own = records.pop("selfinstruct")
     assert own["items"] == 252
     assert own["overlapping"] + own["short_overlapping"] >= 0.9 * 252
@@ -162,7 +168,7 @@ def test_math_train_and_test_overlap(data_dir: Path) -> None:
     items = [item_of("math", problem) for problem in MATHProblems("test").rows(data_dir)]
     rows = list(MATHDemos().rows(data_dir))
     found = scan(rows, items, rule)
-    (record,) = table(found, ["math/train"], rule, {})
+    (record,) = table(found, rule)
     assert record["flagged"]
     assert 500 < record["overlapping"] < 700
     sure = max(found.evidence, key=lambda e: (not e.short, e.score))

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from burnish.data.decontamination.fallback import Tokens, cut, fold, hits
 from burnish.data.decontamination.index import Arrays, Ints, build, token_hashes, words_of
-from burnish.data.decontamination.items import Item
+from burnish.data.decontamination.items import Item, batches
 from burnish.data.decontamination.rule import Overlap
 from burnish.data.decontamination.scan import buffers
 from burnish.errors import MissingExtra, RecipeError
@@ -150,7 +150,7 @@ def _documents(
     rule = _PhraseRule()
     index = build([Item("", str(i), (phrase,)) for i, phrase in enumerate(phrases)], rule)
     found: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-    for first, batch in _batches(rows):
+    for first, batch in batches(rows, _ROWS_AT_ONCE):
         for phrase, row, turn in _found(index, rule, batch):
             if most is None or len(found[phrase]) < most:
                 found[phrase].append((first + row, turn))
@@ -186,17 +186,3 @@ def _scores(fields: Sequence[_Field], documents: dict[int, list[tuple[int, int]]
         for place, tokens in covered.items():
             total[place] += len(tokens) / asked.tokens
     return {place: score / len(fields) for place, score in total.items()}
-
-
-def _batches(rows: Iterable[Sequence[str]]) -> Iterator[tuple[int, list[list[str]]]]:
-    """(number of the first row, rows) a batch at a time."""
-    batch: list[list[str]] = []
-    first = 0
-    for row in rows:
-        batch.append(list(row))
-        if len(batch) == _ROWS_AT_ONCE:
-            yield first, batch
-            first += len(batch)
-            batch = []
-    if batch:
-        yield first, batch

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from burnish.core.types import Demo, Problem, Row
 from burnish.data.decontamination.rule import Overlap
 from burnish.data.source import Source
 from burnish.errors import DataError
+
+T = TypeVar("T")
 
 
 class TestSet(Protocol):
@@ -81,3 +85,11 @@ def user_turns(row: Row) -> tuple[str, ...]:
     """The texts of a training row that are compared: its user turns, one by one."""
     turns = row.messages if isinstance(row, Demo) else row.prompt
     return tuple(turn.content for turn in turns if turn.role == "user")
+
+
+def batches(rows: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
+    """(number of the first row, at most `size` rows), one after another."""
+    rest, first = iter(rows), 0
+    while batch := list(islice(rest, size)):
+        yield first, batch
+        first += len(batch)

@@ -56,7 +56,7 @@ def values(decided: Decided) -> dict[str, Any]:
     """What the template prints, as plain values."""
     verdict, rule, findings = decided.verdict, decided.rule, decided.scan.findings
     cells = sorted(verdict.table, key=lambda c: (-c["rate"], -c["overlapping"], -c["rows"], c["source"], c["test"]))
-    touched = [cell for cell in cells if any(cell["criteria"].values()) or cell["short_overlapping"]]
+    touched = [cell for cell in cells if cell["touched"]]
     shown = pairs(decided)
     return {
         "policy": decided.policy.says(rule),

@@ -6,7 +6,7 @@ development looks at, the rows that overlap go. Findings do not change by this, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class Policy:
 class Verdict:
     """What follows from findings, a rule and a policy.
 
-    table:    a record for every source and test. sources: a record for every source, in the order of `table`.
+    table:    a record for every source and test. sources: a record for every source that was scanned.
     rows:     numbers of the rows that overlap, ascending; gone: names of the sources that go as a whole.
     """
 
@@ -70,20 +70,28 @@ def over(hits: NDArray[np.void], rule: Overlap) -> NDArray[np.bool_]:
     return counted
 
 
-def decide(findings: Findings, items: Sequence[Item], rule: Overlap, policy: Policy) -> Verdict:
-    """The verdict. items: as they were scanned."""
+def decide(
+    findings: Findings, items: Sequence[Item], rule: Overlap, policy: Policy, sources: Iterable[str] = ()
+) -> Verdict:
+    """The verdict. items: as they were scanned. sources: the first of the table, also those of which no row was scanned."""
     test_of = np.array([findings.tests.index(item.test) for item in items], np.int64)
-    short = np.array([is_short(item, rule) for item in items], bool)
+    short = np.array([_is_short(item, rule) for item in items], bool)
     tests = [(name, test_of == number) for number, name in enumerate(findings.tests)]
     rows_of, items_of = (_by_cell(hits, len(tests)) for hits in (findings.rows, findings.item_hits))
     empty = (findings.rows[:0], findings.item_hits[:0])
+    numbers = {name: number for number, name in enumerate(findings.sources)}
     table = [
         {
             "source": source, "test": name, "unseen": name in policy.unseen, "items": int(mine.sum()),
             "short_items": int(short[mine].sum()),
-            **_cell(rows_of.get((s, t), empty[0]), items_of.get((s, t), empty[1]), int(mine.sum()), rule),
+            **_cell(
+                rows_of.get((numbers.get(source, -1), t), empty[0]),
+                items_of.get((numbers.get(source, -1), t), empty[1]),
+                int(mine.sum()),
+                rule,
+            ),
         }
-        for s, source in enumerate(findings.sources)
+        for source in dict.fromkeys([*sources, *findings.sources])
         for t, (name, mine) in enumerate(tests)
     ]  # fmt: skip
     flagged: dict[str, list[str]] = {}
@@ -94,12 +102,12 @@ def decide(findings: Findings, items: Sequence[Item], rule: Overlap, policy: Pol
     rows = np.unique(hits["row"])
     counted = np.unique(np.stack([hits["source"].astype(np.int64), hits["row"]]), axis=1)[0]
     per_source = np.bincount(counted, minlength=len(findings.sources))
-    sources = [
+    totals = [
         _source(findings, number, int(per_source[number]), flagged.get(name, []), policy)
         for number, name in enumerate(findings.sources)
     ]
     removed = rows if policy.remove != "none" else rows[:0]
-    return Verdict(tuple(table), tuple(sources), removed, frozenset(flagged))
+    return Verdict(tuple(table), tuple(totals), removed, frozenset(flagged))
 
 
 def _by_cell(hits: NDArray[np.void], tests: int) -> dict[tuple[int, int], NDArray[np.void]]:
@@ -120,9 +128,11 @@ def _cell(rows: NDArray[np.void], hits: NDArray[np.void], size: int, rule: Overl
     windowed = hits[~hits["short"]]
     counts = {each.name: int(each.of(hits).sum()) for each in criteria(rule.coverage, rule.ngram)}
     rate = counts["tulu3"] / size if size else 0.0
+    short = int(hits["short"].sum())
     return {
         "overlapping": counts["tulu3"], "rate": rate, "flagged": rate > rule.rate,
-        "short_overlapping": int(hits["short"].sum()), "rows": len(np.unique(rows["row"][over(rows, rule)])), "criteria": counts,
+        "short_overlapping": short, "touched": bool(short or any(counts.values())),
+        "rows": len(np.unique(rows["row"][over(rows, rule)])), "criteria": counts,
         "median_longest": float(np.median(windowed["longest"])) if len(windowed) else None,
         "histogram": np.histogram(rows["coverage"][~rows["short"]], bins=20, range=(0.0, 1.0))[0].tolist(),
     }  # fmt: skip
@@ -138,8 +148,7 @@ def _source(findings: Findings, number: int, hit: int, flagged: Sequence[str], p
     }  # fmt: skip
 
 
-def is_short(item: Item, rule: Overlap) -> bool:
-    """Whether no field of an item is long enough for a window."""
+def _is_short(item: Item, rule: Overlap) -> bool:
     fields = [rule.tokens(text) for text in item.fields(rule)]
     return all(len(tokens) < rule.window(tokens) for tokens in fields)
 
@@ -154,7 +163,7 @@ def markdown(verdict: Verdict, rule: Overlap, policy: Policy, notes: Sequence[st
     ]  # fmt: skip
     quiet = 0
     for cell in sorted(verdict.table, key=lambda c: (-c["rate"], -c["rows"], c["source"], c["test"])):
-        if not (any(cell["criteria"].values()) or cell["short_overlapping"]):
+        if not cell["touched"]:
             quiet += 1
             continue
         longest = "–" if cell["median_longest"] is None else f"{cell['median_longest']:g}"
