@@ -157,6 +157,19 @@ def test_huge_tokens_and_empty_texts(kernel: str) -> None:
     check(scanner, rows)
 
 
+@KERNELS
+@pytest.mark.parametrize("separators", [" ", ' ,.?!:;()"-\n\\+*/=<>', "A ", "。"])
+def test_text_is_folded_alike_wherever_its_characters_stand(kernel: str, separators: str) -> None:
+    """A character that is not ASCII, or the end of the text, at every place of a stretch of 64 bytes and around it; more
+    separators than are compared at once, letters among them, none that is ASCII.
+    """
+    plain = "Ab Cd,eF A+bz-" * 20
+    texts = [plain[:at] + foreign + plain[at : at + 70] for at in range(140) for foreign in ("", "É", "中。", "𝒳é")]
+    rule = Overlap(ngram=2, separators=separators)
+    items = [Item("t", str(i), (text[i % 7 :],)) for i, text in enumerate(texts[::29])]
+    check(Scanner(items, rule, kernel=kernel), [[text] for text in texts[::3]])
+
+
 def test_kernels_agree_to_the_last_field() -> None:
     """The spans are the same stretch too, where several are equally long."""
     draw = random.Random(3)
@@ -217,7 +230,7 @@ def test_lower_case_is_that_of_every_code_point_alone() -> None:
     points = [chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000]
     assert [c for c in points if c.lower() != fold(c)] == ["İ"]
     assert fold("ΟΔΟΣ İ") == "οδοσ i" != "ΟΔΟΣ İ".lower()
-    _, table, _ = indexes.alphabet(Overlap(separators="|"))
+    table = indexes.alphabet(Overlap(separators="|")).points
     assert [c for c in points if c != "|" and chr(table[ord(c)]) != fold(c)] == []
 
 

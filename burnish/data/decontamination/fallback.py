@@ -158,9 +158,9 @@ def fold(data: Bytes, bounds: Ints, index: Arrays) -> tuple[Bytes, Ints]:
     tail = np.full(8, SEPARATOR, np.uint8)
     sizes = np.diff(bounds)
     other = np.flatnonzero(np.diff(np.concatenate(([0], np.cumsum(data >= 128)))[bounds]))
-    if index.wide:
+    if index.folding.wide:
         other = np.flatnonzero(sizes)
-    plain = index.lower[data]
+    plain = index.folding.lower[data]
     if not len(other):
         return np.concatenate((plain, tail)), bounds
     raw = np.concatenate([data[start:stop] for start, stop in zip(bounds[other], bounds[other + 1], strict=True)])
@@ -176,7 +176,7 @@ def fold(data: Bytes, bounds: Ints, index: Arrays) -> tuple[Bytes, Ints]:
 
 def _fold_points(data: Bytes, bounds: Ints, index: Arrays) -> tuple[Bytes, Ints]:
     """(folded bytes, bounds of the turns in them); around a character that is a token alone stand separators."""
-    points = index.points[np.frombuffer(data.tobytes().decode("utf-8").encode("utf-32-le"), np.uint32)]
+    points = index.folding.points[np.frombuffer(data.tobytes().decode("utf-8").encode("utf-32-le"), np.uint32)]
     heads = np.concatenate(([0], np.cumsum((data & 0xC0) != 0x80)))
     alone = (points & ALONE) != 0
     copies = np.where(alone, 3, 1)

@@ -23,12 +23,14 @@ from burnish.data.decontamination.items import Item
 from burnish.data.decontamination.rule import Overlap
 
 FIELD, ITEM, WEIGHT, GRAM = range(4)  # columns of Arrays.place_N
+APART_BYTES = 16  # separators that a kernel compares a block with
 SEPARATOR = 0xFF  # a byte that no UTF-8 text holds stands for everything between tokens
 ALONE = np.uint32(1 << 31)
 APART = np.uint32(1 << 30)
 BASE = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xD6E8FEB86659FD93)
 LENGTH = np.uint64(0xA0761D6478BD642F)
+UPPER = np.uint64(0xFFFFFFFF00000000)
 MASKS = np.array([(1 << (8 * n)) - 1 for n in range(8)] + [(1 << 64) - 1], np.uint64)
 _IDF_UNIT = 1 << 20
 _EXACT = 1 << 53
@@ -43,7 +45,8 @@ class Grams(NamedTuple):
     """The distinct windows, by rising hash.
 
     hash_G, length_G: hash, and tokens of the window. posts_G, posts: where it stands in the tests, positions falling.
-    slots, bits:      hash table of window numbers (open addressing, -1 empty) and the filter before it.
+    slots, bits:      hash table of windows (open addressing, 0 empty; the upper half of the hash, and the number of the first
+                      window that has it, plus one, in the lower 32 bits) and the filter before it.
     lengths, powers:  the lengths in use, rising, and BASE to their power.
     """
 
@@ -51,7 +54,7 @@ class Grams(NamedTuple):
     length_G: Ints32
     posts_G: Ints
     posts: Ints32
-    slots: Ints32
+    slots: Words
     bits: Words
     lengths: Ints32
     powers: Words
@@ -72,6 +75,20 @@ class Shorts(NamedTuple):
     most: int
 
 
+class Folding(NamedTuple):
+    """What characters fold to.
+
+    lower:  by byte: the folded ASCII byte, or SEPARATOR. apart: the ASCII bytes between tokens, filled up with SEPARATOR.
+    points: by code point: what it folds to, with ALONE or APART.
+    wide:   True when every text goes by code points: ASCII characters can be tokens of their own, or `apart` cannot hold them.
+    """
+
+    lower: Bytes
+    apart: Bytes
+    points: NDArray[np.uint32]
+    wide: bool
+
+
 class Arrays(NamedTuple):
     """The index as arrays, in the form that kernels take.
 
@@ -85,8 +102,7 @@ class Arrays(NamedTuple):
     weighed_I, test_I, short_I: sum of the weights; number of the test; True for items without windows.
     grams, shorts:    the windows, and the fields of items without any.
     keep:             hash bits that count; all but in tests that want collisions.
-    lower:            by byte: the folded ASCII byte, or SEPARATOR. points: by code point: what it folds to, with ALONE or APART.
-    wide:             True when every text goes by code points, because ASCII characters can be tokens of their own.
+    folding:          how a text is folded before it is cut.
     """
 
     text: Bytes
@@ -103,9 +119,7 @@ class Arrays(NamedTuple):
     grams: Grams
     shorts: Shorts
     keep: np.uint64
-    lower: Bytes
-    points: NDArray[np.uint32]
-    wide: bool
+    folding: Folding
 
     @property
     def field_N(self) -> Ints32:
@@ -166,13 +180,12 @@ def build(items: Sequence[Item], rule: Overlap, *, hash_bits: int = 64) -> Array
     for number, (start, length) in enumerate(zip(long.start, long.length, strict=True)):
         field_N[start : start + length] = number
     keep = np.uint64((1 << hash_bits) - 1)
-    lower, points, wide = alphabet(rule)
     weight_N = _weights(ids, field_N, len(long.start))
     gram_N, grams = _windows(ids, hash_N, field_N, np.array(long.window, np.int64), keep)
     item_N = np.append(np.array(long.item, np.int32), np.int32(-1))[field_N]
     return Arrays(
         text=text, token_N=token_N, place_N=np.stack((field_N, item_N, weight_N, gram_N), axis=1).astype(np.int32),
-        test_I=np.array([tests[item.test] for item in items], np.int32), keep=keep, lower=lower, points=points, wide=wide,
+        test_I=np.array([tests[item.test] for item in items], np.int32), keep=keep, folding=alphabet(rule),
         grams=grams, shorts=_shorts(short, hash_N, len(long.ids), keep), **_shares(long, weight_N, field_N, len(items)),
     )  # fmt: skip
 
@@ -211,9 +224,7 @@ def token_hashes(words: Words, start: Ints, length: Ints) -> Words:
 
 def finish(total: Any, length: Any, keep: np.uint64) -> Any:
     """The hash of a window from its polynomial and its number of tokens."""
-    mixed = total + np.uint64(length * int(LENGTH) & (1 << 64) - 1)
-    mixed = (mixed ^ (mixed >> np.uint64(32))) * MIX
-    return (mixed ^ (mixed >> np.uint64(29))) & keep
+    return (total + np.uint64(length * int(LENGTH) & (1 << 64) - 1)) & keep
 
 
 def rolled(hashes: Words, length: int) -> Words:
@@ -247,49 +258,78 @@ def _window_ids(ids: Ints, field_N: Ints32, length: int) -> tuple[Ints, int]:
 
 def _windows(ids: Ints, hash_N: Words, field_N: Ints32, window_F: Ints, keep: np.uint64) -> tuple[Ints32, Grams]:
     """(the window that starts at each position or -1, windows with postings, table and filter), for every length in use."""
-    number_N = np.full(len(ids), -1, np.int64)
     length_N = np.zeros(len(ids), np.int64)
     length_N[field_N >= 0] = window_F[field_N[field_N >= 0]]
     lengths = sorted(set(window_F.tolist()))
+    starts, hashes = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+    for length in lengths:
+        whole = (length_N[: 1 - length or None] == length) & (field_N[: 1 - length or None] == field_N[length - 1 :])
+        starts.append(np.flatnonzero(whole))
+        hashes.append(finish(rolled(hash_N, length), length, keep)[starts[-1]])
+    posts, hashed = np.concatenate(starts)[::-1], np.concatenate(hashes)[::-1]
+    order = np.lexsort((-posts, hashed)) if len(lengths) > 1 else np.argsort(hashed, kind="stable")
+    posts, hashed = posts[order], hashed[order]
+    head = np.concatenate(([True], hashed[1:] != hashed[:-1])) if len(posts) else np.zeros(0, np.bool_)
+    if not _alike(
+        ids, length_N, posts, head
+    ):  # windows that share a hash, which is so rare that the way there may be slow
+        number = _numbers(ids, field_N, length_N, lengths)[posts]
+        order = np.lexsort((-posts, number, hashed))
+        posts, hashed, number = posts[order], hashed[order], number[order]
+        head = np.concatenate(([True], number[1:] != number[:-1]))
+    heads = np.flatnonzero(head)
+    gram_N = np.full(len(ids), -1, np.int32)
+    gram_N[posts] = np.cumsum(head) - 1
+    slots, bits = _lookup(hashed[heads])
+    return gram_N, Grams(
+        hash_G=hashed[heads], length_G=length_N[posts[heads]].astype(np.int32), posts_G=np.append(heads, len(posts)),
+        posts=posts.astype(np.int32), slots=slots, bits=bits, lengths=np.array(lengths, np.int32),
+        powers=np.array([pow(int(BASE), n, 1 << 64) for n in lengths], np.uint64),
+    )  # fmt: skip
+
+
+def _alike(ids: Ints, length_N: Ints, posts: Ints, head: NDArray[np.bool_]) -> bool:
+    """True if the windows at `posts` are each, token for token, the one at the last head before them."""
+    others = np.flatnonzero(~head)
+    first = posts[np.flatnonzero(head)[np.cumsum(head)[others] - 1]] if len(others) else posts[:0]
+    here = posts[others]
+    lengths = length_N[here]
+    if (lengths != length_N[first]).any():
+        return False
+    small = ids.astype(np.int32)
+    for step in range(int(lengths.max(initial=0))):
+        longer = lengths > step
+        if not longer.all():
+            here, first, lengths = here[longer], first[longer], lengths[longer]
+        if (small[here + step] != small[first + step]).any():
+            return False
+    return True
+
+
+def _numbers(ids: Ints, field_N: Ints32, length_N: Ints, lengths: Sequence[int]) -> Ints:
+    """Which distinct window starts at each position, or -1, for every length in use."""
+    number_N = np.full(len(ids), -1, np.int64)
     total = 0
     for length in lengths:
         known, distinct = _window_ids(ids, np.where(length_N == length, field_N, -1).astype(np.int32), length)
         number_N[known >= 0] = known[known >= 0] + total
         total += distinct
-    at = np.flatnonzero(number_N >= 0)
-    at = at[np.lexsort((-at, number_N[at]))]
-    heads = np.flatnonzero(np.concatenate(([True], np.diff(number_N[at]) > 0))) if len(at) else at
-    first = at[heads]
-    hash_G = np.zeros(len(first), np.uint64)
-    for length in lengths:
-        of = np.flatnonzero(length_N[first] == length)
-        hash_G[of] = finish(rolled(hash_N, length)[first[of]], length, keep)
-    order = np.argsort(hash_G, kind="stable")
-    counts = np.diff(np.concatenate((heads, [len(at)])))[order]
-    posts_G = np.concatenate(([0], np.cumsum(counts)))
-    posts = at[np.repeat(heads[order] - posts_G[:-1], counts) + np.arange(len(at))]
-    gram_N = np.full(len(ids), -1, np.int32)
-    gram_N[posts] = np.repeat(np.arange(len(order)), counts)
-    slots, bits = _lookup(hash_G[order])
-    return gram_N, Grams(
-        hash_G=hash_G[order], length_G=length_N[first][order].astype(np.int32), posts_G=posts_G, posts=posts.astype(np.int32),
-        slots=slots, bits=bits, lengths=np.array(lengths, np.int32),
-        powers=np.array([pow(int(BASE), n, 1 << 64) for n in lengths], np.uint64),
-    )  # fmt: skip
+    return number_N
 
 
-def _lookup(hash_G: Words) -> tuple[Ints32, Words]:
-    """(open-addressing table by the low bits of the hash, filter with two bits a window in one word by the high bits)."""
+def _lookup(hash_G: Words) -> tuple[Words, Words]:
+    """(table by the low bits of the hash, filter with two bits a window in one word by the high bits)."""
     heads = (
         np.flatnonzero(np.concatenate(([True], hash_G[1:] != hash_G[:-1]))) if len(hash_G) else np.zeros(0, np.int64)
     )
     size = 1 << max(4, int(2 * len(heads)).bit_length())
-    slots = np.full(size, -1, np.int32)
+    slots = np.zeros(size, np.uint64)
+    entries = (hash_G & UPPER) | np.arange(1, len(hash_G) + 1).astype(np.uint64)
     left, place = heads, (hash_G[heads] & np.uint64(size - 1)).astype(np.int64)
     while len(left):
-        free = slots[place] < 0
-        slots[place[free]] = left[free]
-        lost = slots[place] != left
+        free = slots[place] == 0
+        slots[place[free]] = entries[left[free]]
+        lost = slots[place] != entries[left]
         left, place = left[lost], (place[lost] + 1) & (size - 1)
     # Two words of 64 bits for 8 windows let 1.5 % of other windows pass; from half a megabyte on, one, which lets 5 % pass
     # but stays in the processor's second cache.
@@ -351,16 +391,18 @@ def _shares(long: _Fields, weight_N: Ints, field_N: Ints32, items: int) -> dict[
 
 def _shorts(short: _Fields, hash_N: Words, offset: int, keep: np.uint64) -> Shorts:
     """The short fields by hash."""
-    hashes = [
-        finish(rolled(hash_N[offset + start : offset + start + length], length), length, keep)[0]
-        for start, length in zip(short.start, short.length, strict=True)
-    ]
-    short_hash = np.array(hashes, np.uint64)
+    start, lengths = np.array(short.start, np.int64) + offset, np.array(short.length, np.int64)
+    short_hash = np.zeros(len(start), np.uint64)
+    for length in np.unique(lengths).tolist():
+        of = np.flatnonzero(lengths == length)
+        for step in range(length):
+            short_hash[of] = short_hash[of] * BASE + hash_N[start[of] + step]
+        short_hash[of] = finish(short_hash[of], length, keep)
     order = np.argsort(short_hash, kind="stable")
     return Shorts(
         short_hash[order],
-        np.array(short.start, np.int64)[order] + offset,
-        np.array(short.length, np.int32)[order],
+        start[order],
+        lengths[order].astype(np.int32),
         np.array(short.item, np.int32)[order],
         np.array(short.number, np.int32)[order],
         max(short.length, default=0),
@@ -368,8 +410,8 @@ def _shorts(short: _Fields, hash_N: Words, offset: int, keep: np.uint64) -> Shor
 
 
 @lru_cache(maxsize=8)
-def alphabet(rule: Overlap) -> tuple[Bytes, NDArray[np.uint32], bool]:
-    """(what an ASCII byte folds to, what a code point folds to and whether it is a token alone or separates, wide).
+def alphabet(rule: Overlap) -> Folding:
+    """What the characters of a rule's texts fold to.
 
     Case mappings end before U+1F000, so a table of code points is their own value from there on.
     """
@@ -387,7 +429,10 @@ def alphabet(rule: Overlap) -> tuple[Bytes, NDArray[np.uint32], bool]:
     ascii_ = points[:128]
     lower = np.zeros(256, np.uint8)
     lower[:128] = np.where(ascii_ & APART, SEPARATOR, ascii_ & np.uint32(0x7F))
-    return lower, points, bool((ascii_ & ALONE).any())
+    between = np.flatnonzero(ascii_ & APART)
+    apart = np.full(APART_BYTES, SEPARATOR, np.uint8)
+    apart[: len(between)] = between[:APART_BYTES]
+    return Folding(lower, apart, points, bool((ascii_ & ALONE).any()) or len(between) > APART_BYTES)
 
 
 def _special(rule: Overlap) -> Sequence[int]:

@@ -23,6 +23,7 @@ from burnish.data.decontamination.index import (
     GRAM,
     ITEM,
     SEPARATOR,
+    UPPER,
     WEIGHT,
     Arrays,
     Bytes,
@@ -38,8 +39,8 @@ from burnish.data.decontamination.kernel_tokens import (
     entry,
     finish,
     fold,
-    fold_points,
     hash_tokens,
+    listed,
     probe,
 )
 
@@ -110,8 +111,8 @@ def _find(index: Arrays, scratch: Scratch, hashed: np.uint64, first: Int, length
     """The number of the window that starts at a turn's token, or -1. hint: a position whose first tokens are known to be equal."""
     size = np.uint64(len(index.grams.slots) - 1)
     slot = hashed & size
-    while index.grams.slots[slot] >= 0:
-        gram = np.int64(index.grams.slots[slot])
+    while index.grams.slots[slot]:
+        gram = np.int64(index.grams.slots[slot] & ~UPPER) - 1
         if index.grams.hash_G[gram] == hashed:
             while gram < len(index.grams.hash_G) and index.grams.hash_G[gram] == hashed:
                 if index.grams.length_G[gram] == length:
@@ -221,8 +222,9 @@ def _follow(
     """
     length = np.int64(index.grams.lengths[level])
     passed = probe(index.grams, index.keep, level, scratch.hashes, fresh, tokens, scratch.place, scratch.found)
+    known = listed(index.grams.slots, scratch.place, scratch.found, passed)
     last, hint = np.int64(-2), np.int64(-1)
-    for at in range(passed):
+    for at in range(known):
         first = np.int64(scratch.place[at])
         hint = hint + 1 if hint >= 0 and first == last + 1 else np.int64(-1)
         gram = _find(index, scratch, scratch.found[at], first, length, hint)
@@ -239,16 +241,14 @@ def _follow(
 @compiled
 def _turn(index: Arrays, scratch: Scratch, data: Bytes, start: Int, stop: Int, turn: Int, count: Int) -> Int:
     """One user turn. Returns how many items of the row are open."""
-    size = stop - start
-    if index.wide or fold(data, start, stop, index.lower, scratch.low):
-        size = fold_points(data, start, stop, index.lower, index.points, index.wide, scratch.low)
+    size = fold(data, start, stop, index.folding, scratch.low)
     scratch.low[size] = SEPARATOR
     # Typed zeros: a literal would make numba compile everything below a second time.
     zero = np.int64(0)
     at, begun, have, before, hashed = zero, zero, zero, zero, zero
     carry = np.int64(index.grams.lengths[-1]) - 1 if len(index.grams.lengths) else 0
     while at <= size:
-        at, begun, have = cut(scratch.words, at, begun, size, scratch.starts, scratch.sizes, have)
+        at, begun, have = cut(scratch.low, at, begun, size, scratch.starts, scratch.sizes, have)
         hash_tokens(scratch.words, scratch.starts, scratch.sizes, hashed, have, scratch.hashes)
         for level in range(len(index.grams.lengths)):
             count = _follow(index, scratch, level, hashed, have, turn, before, count)
