@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -304,14 +305,22 @@ def test_rows_that_cannot_be_read_are_kept_apart(tmp_path: Path, tests_file: Pat
     )
 
 
+class FullDisk(io.RawIOBase):
+    """A file on a disk without room."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_disk_full_leaves_nothing_that_looks_whole(
     tmp_path: Path, tests_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, out = tmp_path / "train.jsonl", tmp_path / "out"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows()))
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full")
-    monkeypatch.setattr(formats, "_packed", lambda *_: Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115 - Copy closes it
+    monkeypatch.setattr(formats, "_packed", lambda *_: FullDisk())
     assert run(path, "--against", tests_file, "--out", out) == 2
     assert "full" in capsys.readouterr().err
     assert not (out / "decision.json").exists()
