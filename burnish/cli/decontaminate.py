@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -76,7 +77,8 @@ class Decontaminate:
         folder = self.out or self.from_ or Path("decontaminated")
         console = Console(quiet=self.json)
         decided = self._again(self.from_, console) if self.from_ else self._scanned(folder, console)
-        decision = write(folder, decided, _page, console, findings=folder != self.from_)
+        with _alone(folder):
+            decision = write(folder, decided, _page, console, findings=folder != self.from_)
         if self.json:
             out({**decision, "out": str(folder), "table": list(decided.verdict.table)})
         else:
@@ -145,7 +147,8 @@ class Decontaminate:
             console.line(
                 f"  {test.name}: {len(test.items):,} items, {test.compared}{' (unseen)' if test.unseen else ''}"
             )
-        scan = scan_files(files, question, folder / ".scan", threads=self.threads or _cores(), console=console)
+        with _alone(folder):
+            scan = scan_files(files, question, folder / ".scan", threads=self.threads or _cores(), console=console)
         _check_broken(scan, self.max_broken)
         for how in dict.fromkeys(each.compared for each in scan.files):
             names = [each.file.source for each in scan.files if each.compared == how]
@@ -153,6 +156,15 @@ class Decontaminate:
         items = [item for test in tests for item in test.items]
         policy = dataclasses.replace(policy, unseen=tuple(test.name for test in tests if test.unseen))
         return Decided(question, scan, policy, decide(scan.findings, items, rule, policy), rule)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other run writes to the folder meanwhile."""
+    from burnish.pipeline.lock import lock
+
+    with lock(folder / ".lock", str(folder), "--out"):
+        yield
 
 
 def _cores() -> int:

@@ -47,19 +47,20 @@ class Owner:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[int]:
+def lock(path: Path, what: str, flag: str = "--runs") -> Iterator[int]:
     """Hold the lock file `path` for the artifact `what`; gives its file descriptor, for a child to inherit.
 
+    flag: what names another folder on the command line.
     Raises ArtifactError naming owner and age when another process holds it. The file itself stays.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _acquire(handle, path, what)
+        _acquire(handle, path, what, flag)
         owner = _read(handle)
         if owner and owner.host != socket.gethostname():
-            raise ArtifactError(_held(owner, path, what))
+            raise ArtifactError(_held(owner, path, what, flag))
         with disk_errors(path):
             _write(handle, json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), time.time()))))
         try:
@@ -71,7 +72,7 @@ def lock(path: Path, what: str) -> Iterator[int]:
         os.close(handle)
 
 
-def _acquire(handle: int, path: Path, what: str) -> None:
+def _acquire(handle: int, path: Path, what: str, flag: str) -> None:
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
@@ -81,16 +82,16 @@ def _acquire(handle: int, path: Path, what: str) -> None:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise ArtifactError(
                     f"{path.parent} lies on a file system without file locks ({error.strerror}), so two runs could "
-                    "overwrite each other.\n  Choose a folder on another disk with --runs DIR."
+                    f"overwrite each other.\n  Choose a folder on another disk with {flag} DIR."
                 ) from error
         owner = _read(handle)
         # No owner yet: it has just been taken. A dead owner: its child ends in a moment. Both deserve a short wait.
         if (owner and owner.alive()) or time.monotonic() > deadline:
-            raise ArtifactError(_held(owner, path, what))
+            raise ArtifactError(_held(owner, path, what, flag))
         time.sleep(0.05)
 
 
-def _held(owner: Owner | None, path: Path, what: str) -> str:
+def _held(owner: Owner | None, path: Path, what: str, flag: str) -> str:
     if owner is None:
         return f"{what} is being made by another run that did not say which.\n  Wait for it and run the same command again."
     here = owner.host == socket.gethostname()
@@ -98,7 +99,7 @@ def _held(owner: Owner | None, path: Path, what: str) -> str:
     return (
         f"{what} is being made by another run: process {owner.pid} on {owner.host}, since {_age(owner)}.\n"
         f"  Wait for it, or {stop}; then run the same command again, which goes on from what is there.\n"
-        "  To run beside it, give another folder with --runs DIR."
+        f"  To run beside it, give another folder with {flag} DIR."
     )
 
 

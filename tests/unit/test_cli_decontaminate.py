@@ -22,6 +22,7 @@ import pytest
 
 from burnish.cli.main import main
 from burnish.data.decontamination import formats
+from burnish.pipeline.lock import lock
 
 ITEMS = [
     "A baker sells twelve loaves in the morning and nine loaves in the afternoon for three coins each",
@@ -303,6 +304,19 @@ def test_rows_that_cannot_be_read_are_kept_apart(tmp_path: Path, tests_file: Pat
     assert (out / "clean/train.jsonl").read_bytes() == b"".join(
         json.dumps(rows()[i]).encode() + b"\n" for i in CLEAN_ROWS
     )
+
+
+def test_two_runs_do_not_write_to_one_folder(
+    tmp_path: Path, tests_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "train.jsonl", tmp_path / "out"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    with lock(out / ".lock", str(out)):
+        assert run(path, "--against", tests_file, "--out", out) == 2
+    said = capsys.readouterr().err
+    assert f"{out} is being made by another run: process {os.getpid()}" in said
+    assert "--out DIR" in said
+    assert run(path, "--against", tests_file, "--out", out) == 0
 
 
 class FullDisk(io.RawIOBase):
