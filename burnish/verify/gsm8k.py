@@ -13,12 +13,16 @@ from typing import ClassVar, Literal, NamedTuple
 
 from burnish.core.types import Problem, Verdict
 from burnish.errors import VerifierError
-from burnish.verify.numbers import Found, numbers_in, parse_number, plain
+from burnish.verify.numbers import Found, numbers_in, one_number, plain
 
 _HASHES = re.compile(r"####[ \t:*_]*(?=[-+]?\\?[$€£¥₹₩]?[ ]?[-+]?[.\d])([^\n#]*)")
 _HEADING = re.compile(r"\d+[.):]\s+[A-Za-z*]|\d+\s*:\s*\S")
 _BOXED = re.compile(r"\\boxed\s{0,3}\{((?:[^{}]|\{[^{}]{0,100}\}){0,200})\}")
 _PHRASE = re.compile(r"\banswer\b[*_`\"']*\s*(?:is|was|equals|would be|will be|=|:)[\s:*_=]*", re.IGNORECASE)
+_FINAL = re.compile(r"\bfinal[\s*_]*$", re.IGNORECASE)
+_CORRECTION = re.compile(
+    r"\b(?:no|wait|actually|correction|corrected|correct|sorry|mistake|instead|oops|hmm)\b", re.IGNORECASE
+)
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)|\n")
 _BETWEEN = re.compile(
     r"[\s,;|/&*_$()\[\]-]*(?:(?:(?:or|and|maybe|perhaps|possibly|probably|either|also|even|to|vs|could be|it is)\b|\(?\b[a-h][).:])[\s,;|*_$]*)*",
@@ -36,7 +40,7 @@ _TAIL = 4000
 class _Reading(NamedTuple):
     """The answer a reply gives, or None with the reason why it gives none."""
 
-    value: Fraction | None
+    answer: Found | None
     how: str
 
 
@@ -49,10 +53,11 @@ class GSM8K:
           "tulu3"    is the published rule of Tülu 3 (arXiv:2411.15124): delete thousands commas, take the last number,
                      compare as strings. It reads -5 as 5 and 3.00 as unequal to 3; for comparison with published scores.
 
-    "flexible" and "strict" compare exact values and refuse a reply that offers several different answers.
+    "flexible" and "strict" compare exact values and refuse a reply that offers several different answers. A percent
+    equals the number before the sign and the number it stands for: "50%" is right where 50, 50% or 0.5 is wanted.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     ACCEPTS: ClassVar[tuple[tuple[str, str], ...]] = (
         ("72", "48 / 2 = 24 in May.\n48 + 24 = 72 in all.\n#### 72"),
         ("1,080", "He earns 12 * 90 = 1080.\n#### 1080"),
@@ -83,9 +88,9 @@ class GSM8K:
         reading = _marked(plain(text)) if self.rule == "strict" else _flexible(plain(text))
         if reading is None:
             return Verdict(0.0, "no answer of the form '#### N'" if self.rule == "strict" else "no number in the reply")
-        if reading.value is None:
+        if reading.answer is None:
             return Verdict(0.0, f"{reading.how}, wanted {target}")
-        return Verdict(float(reading.value == wanted), f"{reading.how} {_show(reading.value)}, wanted {target}")
+        return Verdict(float(reading.answer.equals(wanted)), f"{reading.how} {_shown(reading.answer)}, wanted {target}")
 
 
 def check_target(target: str) -> None:
@@ -95,8 +100,8 @@ def check_target(target: str) -> None:
 
 
 @lru_cache(maxsize=65536)
-def _target(target: str) -> Fraction | None:
-    return parse_number(target)
+def _target(target: str) -> Found | None:
+    return one_number(target)
 
 
 def _bad_target(target: str) -> str:
@@ -104,6 +109,12 @@ def _bad_target(target: str) -> str:
         f"target {target[:60]!r} is not one number, so no reply can be compared with it.\n"
         '  Write the final answer alone, e.g. "72", "1,080" or "-3.5".'
     )
+
+
+def last_number(text: str) -> str | None:
+    """The last number of a reply as it is written there; None without one, or in a list of different ones."""
+    reading = _last(plain(text[-_TAIL:]))
+    return _shown(reading.answer) if reading and reading.answer else None
 
 
 def _flexible(text: str) -> _Reading | None:
@@ -126,30 +137,40 @@ def _boxed(text: str) -> _Reading | None:
 
 def _agreed(statements: Iterable[str], how: str) -> _Reading | None:
     """One answer where all statements give the same one; none where they differ."""
-    values: list[Fraction] = []
+    answers: list[Found] = []
     for statement in dict.fromkeys(part[:_STATEMENT] for part in statements):
         reading = _single(statement)
         if reading is None:
             continue
-        if reading.value is None:
+        if reading.answer is None:
             return reading
-        if reading.value not in values:
-            values.append(reading.value)
-        if len(values) > _TRIES:
+        if not any(reading.answer.equals(answer) for answer in answers):
+            answers.append(reading.answer)
+        if len(answers) > _TRIES:
             break
-    if len(values) > 1:
-        return _Reading(None, f"different final answers ({', '.join(_show(value) for value in values[:5])})")
-    return _Reading(values[0], how) if values else None
+    if len(answers) > 1:
+        return _Reading(None, f"different final answers ({', '.join(map(_shown, answers[:5]))})")
+    return _Reading(answers[0], how) if answers else None
 
 
 def _phrased(text: str) -> _Reading | None:
-    """The number after the last "the answer is" that has one in the same or the next line."""
-    for match in reversed(list(_PHRASE.finditer(text))[-_TRIES:]):
-        statement = text[match.end() : match.end() + _STATEMENT]
-        reading = _single(_SENTENCE_END.split(statement, maxsplit=1)[0])
-        if reading is not None:
-            return _Reading(reading.value, reading.how if reading.value is None else "the answer given is")
-    return None
+    """The number after "the answer is", in the same or the next line: after "the final answer is" where there is one."""
+    matches = standing(text, list(_PHRASE.finditer(text))[-_TRIES:])
+    statements = (text[match.end() : match.end() + _STATEMENT] for match in matches)
+    return _agreed((_SENTENCE_END.split(part, maxsplit=1)[0] for part in statements), "the answer given is")
+
+
+def standing(text: str, statements: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The statements of an answer that count: none that a later one corrects ("No, the answer is 18"), and only those
+    called final where one is.
+    """
+    for place in range(len(statements) - 1, 0, -1):
+        start = statements[place].start()
+        if _CORRECTION.search(text, max(statements[place - 1].end(), start - 60), start):
+            statements = statements[place:]
+            break
+    final = [match for match in statements if _FINAL.search(text, max(0, match.start() - 12), match.start())]
+    return final or statements
 
 
 def _single(part: str) -> _Reading | None:
@@ -157,7 +178,7 @@ def _single(part: str) -> _Reading | None:
     for body in (part.rpartition("=")[2], part):
         found = list(islice(numbers_in(body), 4))
         if found:
-            return _several(found) if _listed(body, found, 0) else _Reading(found[0].value, "")
+            return _several(found) if _listed(body, found, 0) else _Reading(found[0], "")
     return None
 
 
@@ -170,13 +191,13 @@ def _last(text: str) -> _Reading | None:
         return None
     if _listed(body, found, len(found) - 1):
         return _several(found)
-    return _Reading(found[-1].value, "the last number is")
+    return _Reading(found[-1], "the last number is")
 
 
 def _listed(text: str, found: list[Found], index: int) -> bool:
     """True if the number at `index` has a different one beside it in a list: "17, 18", "17 or 18", "17 cm or 18 cm"."""
     for left, right in ((index - 1, index), (index, index + 1)):
-        if left < 0 or right >= len(found) or found[left].value == found[right].value:
+        if left < 0 or right >= len(found) or found[left].equals(found[right]):
             continue
         if _joined(text, found[left], found[right]):
             return True
@@ -198,8 +219,11 @@ def _joined(text: str, left: Found, right: Found) -> bool:
 
 
 def _several(found: list[Found]) -> _Reading:
-    shown = ", ".join(_show(number.value) for number in found[:5])
-    return _Reading(None, f"several candidate answers ({shown})")
+    return _Reading(None, f"several candidate answers ({', '.join(map(_shown, found[:5]))})")
+
+
+def _shown(number: Found) -> str:
+    return _show(number.value) + ("%" if number.percent else "")
 
 
 def _show(value: Fraction) -> str:

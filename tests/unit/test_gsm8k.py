@@ -30,6 +30,11 @@ def problem(target: str) -> Problem:
         ("$18", 18), ("-$3", -3), ("$-3", -3), ("€ 20", 20), ("25%", 25), (".5", Fraction(1, 2)), ("3/4", Fraction(3, 4)),
         ("1e3", 1000), ("２,５００", 2500), ("٣٫٥", Fraction(7, 2)), ("1\u202f000", 1000), ("1{,}800", 1800), ("18.", 18),
         (r"\frac{1}{2}", Fraction(1, 2)), ("0.1000", Fraction(1, 10)), ("007", 7), ("-0", 0),
+        ("1 1/2", Fraction(3, 2)), ("-1 1/2", Fraction(-3, 2)), (r"1\frac{1}{2}", Fraction(3, 2)), (r"-2\frac13", Fraction(-7, 3)),
+        ("1½", Fraction(3, 2)), ("½", Fraction(1, 2)), ("1 and 1/2", Fraction(3, 2)), ("$2 1/2", Fraction(5, 2)), ("12 3/2", None),
+        (r"3 \times 10^4", 30_000), ("3×10⁴", 30_000), ("3.5 x 10^{-4}", Fraction(7, 20_000)), ("3*10^4", 30_000), ("10^4", 10_000),
+        (r"2 \cdot 10^{-1}", Fraction(1, 5)), ("2^4", None), ("1'080", 1080), ("1’080’500", 1_080_500), ("negative 5", -5), ("₽ 5", 5),
+        (r"50\%", 50), ("2 1/2%", Fraction(5, 2)), (r"\frac12", Fraction(1, 2)), ("10^444", None),
         ("", None), ("x", None), ("1 2", None), ("1/0", None), ("18 dollars", None), ("²", None), ("9" * 101, None),
     ],
 )  # fmt: skip
@@ -42,6 +47,7 @@ def test_one_number(text: str, value: Fraction | None) -> None:
     [
         ("20 - 2", [20, 2]), ("20-2", [20, 2]), ("-20 and -2", [-20, -2]), ("16,17,18", [16, 17, 18]),
         ("1,000, 2,000", [1000, 2000]), ("COVID19 and H2O", []), ("the 18th of 3", [3]), ("18kg", [18]),
+        ("2 x 3", [2, 3]), ("10^2 and 1 1/2 or 5", [100, Fraction(3, 2), 5]), ("1/2 3/4", [Fraction(1, 2), Fraction(3, 4)]),
         ("v3.5.2", []), ("1/2/3", [1, Fraction(2, 3)]), ("3.18", [Fraction(318, 100)]), ("a 5. Then 6.", [5, 6]),
     ],
 )  # fmt: skip
@@ -73,7 +79,10 @@ ACCEPTED = [
     ("18", "16 - 3 - 4 = 9\n18"), ("18", "so she makes 18 dollars"), ("18", "x=18"), ("18", "(18)"), ("18", "١٨"),
     ("18", "She has 3 apples and 18 oranges"), ("18", "#### 1. Compute\n2*9\n#### 2. Add\nThe answer is 18"),
     ("-5", "The answer is −5 degrees"), ("0.5", "The answer is 1/2"), ("25", "25%"), ("18", "The answer is 4. No: the answer is 18."),
-    ("18", "The answer is hard to see. 9 * 2 = 18"),
+    ("18", "The answer is hard to see. 9 * 2 = 18"), ("1.5", "It takes 1 1/2 hours"), ("1.5", r"\boxed{1\frac{1}{2}}"),
+    ("30000", r"so it is $3 \times 10^4$"), ("0.5", "50%"), ("50", "50%"), ("50%", "50"), ("50%", "0.5"), ("0.5%", "0.005"),
+    ("5", "The answer is 4. Wait, that is wrong. The answer is 5."), ("5", "The answer is 2 for May. The final answer is 5."),
+    ("-5", "#### -5"), ("-5", "####-5"), ("-5", r"\boxed{-5}"), ("-5", "The answer is negative 5."), ("-5", "x = -5"),
 ]  # fmt: skip
 REJECTED = [
     ("18", ""), ("18", "no number"), ("18", "17"), ("7", "72"), ("72", "7"), ("18", "3.18"), ("4", "3/4"), ("5", "-5"), ("-5", "5"),
@@ -81,6 +90,8 @@ REJECTED = [
     ("18", r"\boxed{17} \boxed{18}"), ("18", "16, 17, 18"), ("18", "16 or 17 or 18"), ("18", "17 dollars or 18 dollars"),
     ("18", "16\n17\n18"), ("18", "- 16\n- 17\n- 18"), ("18", "1) 16\n2) 17\n3) 18"), ("18", "a) 16 b) 17 c) 18"),
     ("18", "The answer is 18 or maybe 17"), ("18", "The answer is between 16 and 18"), ("18", "#### 18 19 20"), ("20", "20 - 2"),
+    ("50", "0.5"), ("0.5", "50"), ("100", "1%"), ("5", "x = -5"), ("-5", "#### 5"), ("18", "The answer is 17.\nThe answer is 18."),
+    ("1", "1 1/2"), ("0.5", "1 1/2"), ("4", "3 x 10^4"), ("3", "3 x 10^4"), ("1.5", "1 3/2"),
     ("18", "The answer is 18. The answer is 17."), ("18", "18" * 3000), ("16", "the answer is 16,17,18"), ("100", "100,200,300"),
 ]  # fmt: skip
 

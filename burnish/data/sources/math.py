@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from burnish.core.types import Check, Demo, Message, Problem, user
 from burnish.data.sources.pinned import Pinned, PinnedSource, one_of, records
+from burnish.verify.math.extract import last_box
 
 _URL = "https://github.com/TianHongZXY/rl-reasoning"
 _COMMIT = "c90ce5c4ba10fd948d64ee956d3b561f883de166"
@@ -27,10 +28,13 @@ FILES = {
 
 @dataclass(frozen=True, slots=True)
 class MATHProblems(PinnedSource):
-    """MATH problems with the reference answer as target, for verifier "math". Only the train split may be trained on."""
+    """MATH problems with the reference answer as target, for verifier "math". Only the train split may be trained on.
+
+    The target is what the reference solution's last box holds, as every evaluation of MATH takes it.
+    """
 
     split: Literal["train", "test", "500"] = "train"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         one_of(self.split, FILES, "MATHProblems(split=...)")
@@ -54,10 +58,11 @@ class MATHProblems(PinnedSource):
         """The problems; category is the subject, annotations hold the level."""
         subject = "subject" if self.split == "500" else "type"
         for record in records(self.file, data, self.name, ("problem", "solution", "answer", subject)):
+            solution = _mended(record["solution"])
             yield Problem(
                 user(record["problem"]),
-                Check("math", record["answer"]),
-                record["solution"],
+                Check("math", last_box(solution) or record["answer"]),
+                solution,
                 record[subject],
                 source=self.name,
                 licence=self.licence,
@@ -69,7 +74,7 @@ class MATHProblems(PinnedSource):
 class MATHDemos(PinnedSource):
     """MATH train problems answered by their reference solutions."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     @property
     def name(self) -> str:
@@ -84,5 +89,10 @@ class MATHDemos(PinnedSource):
     def rows(self, data: Path | None) -> Iterator[Demo]:
         """One demo a problem."""
         for record in records(self.file, data, self.name, ("problem", "solution")):
-            turns = (*user(record["problem"]), Message("assistant", record["solution"]))
+            turns = (*user(record["problem"]), Message("assistant", _mended(record["solution"])))
             yield Demo(turns, source=self.name, licence=self.licence)
+
+
+def _mended(solution: str) -> str:
+    """The reference solution; two of train have lost the 0 in their box ("there are no primes in that range")."""
+    return solution.replace("\\boxed{}", "\\boxed{0}")
