@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from burnish.core.types import Check, Demo, Message, Pair, Problem, Rated, Row, user
-from burnish.data.if_functions import ifeval_target
 from burnish.data.layouts import LAYOUTS, detect, known_columns
 from burnish.errors import DataError
-from burnish.verify.ifeval import IFEval
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "layouts.md"
 SYSTEM = {"role": "system", "content": "s"}
@@ -271,111 +269,6 @@ def test_no_layout_fits(record: dict[str, Any], columns: dict[str, str], message
 
 def test_columns_that_can_be_renamed() -> None:
     assert {"prompt", "messages", "score_chosen", "history"} <= set(known_columns())
-
-
-def blob(name: str, **arguments: Any) -> str:
-    """As in the sets: arguments of other functions are null."""
-    return json.dumps(
-        {"func_name": name, "N": None, "quantifier": None, "options": None, "keyword_list": None, **arguments}
-    )
-
-
-FUNCTIONS: list[tuple[str, dict[str, Any], list[tuple[str, dict[str, Any]]], str, str]] = [
-    ("verify_keywords", {"keyword_list": ["sea"]}, [("keywords:existence", {"keywords": ["sea"]})], "the sea", "the sun"),
-    (
-        "verify_keyword_frequency",
-        {"word": "sea", "N": 2},
-        [("keywords:frequency", {"keyword": "sea", "frequency": 2, "relation": "at least"}),
-         ("keywords:frequency", {"keyword": "sea", "frequency": 3, "relation": "less than"})],
-        "sea, sea", "sea, sea, sea",
-    ),
-    ("validate_forbidden_words", {"forbidden_words": ["sea"]}, [("keywords:forbidden_words", {"forbidden_words": ["sea"]})], "sun", "sea"),
-    (
-        "verify_letter_frequency",
-        {"letter": "q", "N": 1},
-        [("keywords:letter_frequency", {"letter": "q", "let_frequency": 1, "let_relation": "at least"}),
-         ("keywords:letter_frequency", {"letter": "q", "let_frequency": 2, "let_relation": "less than"})],
-        "one q", "q and q",
-    ),
-    ("validate_response_language", {"language": "de"}, [("language:response_language", {"language": "de"})], "Das ist ein ganz gewöhnlicher deutscher Satz.", "This is an ordinary English sentence."),
-    (
-        "validate_word_constraint",
-        {"N": 20, "quantifier": "around"},
-        [("length_constraints:number_words", {"num_words": 18, "relation": "at least"}),
-         ("length_constraints:number_words", {"num_words": 23, "relation": "less than"})],
-        "word " * 22, "word " * 23,
-    ),
-    ("validate_word_constraint", {"N": 5, "quantifier": "at least"}, [("length_constraints:number_words", {"num_words": 5, "relation": "at least"})], "word " * 5, "word " * 4),
-    ("verify_sentence_constraint", {"N": 2, "quantifier": "at most"}, [("length_constraints:number_sentences", {"num_sentences": 3, "relation": "less than"})], "One. Two.", "One. Two. Three."),
-    (
-        "validate_paragraphs",
-        {"N": 2, "i": 2, "first_word": "sea"},
-        [("length_constraints:nth_paragraph_first_word", {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "sea"})],
-        "one\n\nsea", "sea\n\none",
-    ),
-    ("verify_postscript", {"postscript_marker": "P.S."}, [("detectable_content:postscript", {"postscript_marker": "P.S."})], "x\nP.S. y", "x"),
-    ("validate_placeholders", {"N": 1}, [("detectable_content:number_placeholders", {"num_placeholders": 1})], "[name]", "name"),
-    ("verify_bullet_points", {"N": 2}, [("detectable_format:number_bullet_lists", {"num_bullets": 2})], "* a\n* b", "* a"),
-    ("validate_title", {}, [("detectable_format:title", {})], "<<t>> x", "x"),
-    (
-        "validate_choice",
-        {"options": ["My answer is no.", "My answer is yes.", "My answer is maybe."]},
-        [("detectable_format:constrained_response", {})], "My answer is no.", "no",
-    ),
-    ("validate_highlighted_sections", {"N": 1}, [("detectable_format:number_highlighted_sections", {"num_highlights": 1})], "*x*", "x"),
-    (
-        "validate_sections",
-        {"N": 2.0, "section_splitter": "Section"},
-        [("detectable_format:multiple_sections", {"num_sections": 2.0, "section_spliter": "Section"})],
-        "Section 1 a Section 2 b", "Section 1",
-    ),
-    ("validate_json_format", {}, [("detectable_format:json_format", {})], "{}", "x"),
-    ("validate_repeat_prompt", {"original_prompt": "Say it."}, [("combination:repeat_prompt", {"prompt_to_repeat": "Say it."})], "Say it. x", "x"),
-    ("validate_two_responses", {}, [("combination:two_responses", {})], "a******b", "a"),
-    ("validate_uppercase", {}, [("change_case:english_capital", {})], "THIS IS LOUD ENGLISH TEXT", "this is quiet"),
-    ("validate_lowercase", {}, [("change_case:english_lowercase", {})], "this is a quiet english text", "LOUD"),
-    (
-        "validate_frequency_capital_words",
-        {"N": 1, "quantifier": "at most"},
-        [("change_case:capital_word_frequency", {"capital_frequency": 2, "capital_relation": "less than"})], "ONE word", "TWO WORDS",
-    ),
-    ("validate_end", {"end_phrase": "The end."}, [("startend:end_checker", {"end_phrase": "The end."})], "x The end.", "x"),
-    ("validate_quotation", {}, [("startend:quotation", {})], '"x"', "x"),
-    ("validate_no_commas", {}, [("punctuation:no_comma", {})], "x", "x, y"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "arguments", "instructions", "good", "bad"), FUNCTIONS)
-def test_checks_of_the_rlvr_sets_become_ifeval_instructions(
-    name: str, arguments: dict[str, Any], instructions: list[Any], good: str, bad: str
-) -> None:
-    target = ifeval_target(blob(name, **arguments))
-    assert [(each["id"], each["kwargs"]) for each in json.loads(target)] == instructions
-    problem = Problem(user("q"), Check("ifeval", target))
-    assert [IFEval()(problem, text).score for text in (good, bad)] == [1.0, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("ground_truth", "reason"),
-    [
-        ("[]", "expected JSON with func_name"),
-        (blob("verify_paragraph_count", N=3), "divided by '* * *', which no IFEval instruction checks"),
-        (
-            blob("validate_title_case"),
-            "no IFEval instruction stands for 'validate_title_case'. Did you mean 'validate_title'",
-        ),
-        (blob("validate_choice", options=["a", "b"]), "other options than IFEval's three"),
-        (blob("validate_choice", options=[["a"]]), "other options than IFEval's three"),
-        (blob("validate_end"), "validate_end lacks its argument end_phrase"),
-        (blob("verify_bullet_points"), "verify_bullet_points: "),
-        (blob("validate_word_constraint", N=3, quantifier="roughly"), "quantifier 'roughly' is not"),
-        (blob("validate_word_constraint", N="3", quantifier="around"), "N must be a whole number from 0, got '3'"),
-    ],
-)
-def test_checks_without_an_instruction_are_broken(ground_truth: str, reason: str) -> None:
-    with pytest.raises(DataError) as caught:
-        ifeval_target(ground_truth)
-    assert reason in str(caught.value)
 
 
 def test_the_examples_of_the_page_are_read_as_they_say() -> None:

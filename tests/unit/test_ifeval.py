@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from burnish.core.types import Check, Problem, user
 from burnish.errors import VerifierError
-from burnish.verify.ifeval import IFEval, check_target, constraints_of
+from burnish.verify import ifbench, ifrlvr
+from burnish.verify.ifeval import IFEval, check_target, constraints_of, target, tulu3
 from burnish.verify.ifeval import text as count
-from burnish.verify.ifeval.constraints import CONSTRAINTS
+from burnish.verify.ifeval.constraints import CONSTRAINTS, Finding
 from burnish.verify.ifeval.language import language_of
+from burnish.verify.ifeval.rule_sentences import rule_sentences
 from burnish.verify.ifeval.sentences import sentences
+from burnish.verify.ifeval.target import all_constraints
+from burnish.verify.ifeval.treebank import words
 
 
 def grade(kind: str, kwargs: dict[str, Any], reply: str, mode: Any = "strict") -> bool:
@@ -48,14 +59,14 @@ def test_sentences(reply: str, found: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "words"),
+    ("reply", "capitals"),
     [
         ("THE CAT sat", 2), ("A-B", 1), ("IT'S", 2), ("CAN'T", 2), ("CANNOT", 2), ("I am", 1), ("U.S. and 3D", 2), ("a1 $5A", 1),
         ("(ONE)\"TWO\"", 2), ("THIS,THAT", 2), ("1,000", 0), ("YES. It's NOT.", 2), ("IT'S. Good", 2), ("", 0), ("Ⅷ ÉTÉ", 2),
     ],
 )  # fmt: skip
-def test_words_in_capitals(reply: str, words: int) -> None:
-    assert count.count_capital_words(reply) == words
+def test_words_in_capitals(reply: str, capitals: int) -> None:
+    assert count.count_capital_words(reply) == capitals
 
 
 @pytest.mark.parametrize(
@@ -90,6 +101,71 @@ def test_placeholders(reply: str, n: int) -> None:
 )
 def test_title(reply: str, title: bool) -> None:
     assert count.has_title(reply) is title
+
+
+@pytest.mark.parametrize(
+    ("reply", "found"),
+    [
+        ('He said: "No, it\'s mine."', ["He", "said", ":", "``", "No", ",", "it", "'s", "mine", ".", "''"]),
+        ("I cannot; they'll go...", ["I", "can", "not", ";", "they", "'ll", "go", "..."]),
+        (
+            "Dr. A. Smith paid $3.50, 1,000 times.",
+            ["Dr.", "A.", "Smith", "paid", "$", "3.50", ",", "1,000", "times", "."],
+        ),
+        ("(a)--[b]", ["(", "a", ")", "--", "[", "b", "]"]),
+        ("", []),
+    ],
+)
+def test_treebank_words(reply: str, found: list[str]) -> None:
+    # NLTK 3.9's word_tokenize gives the same lists.
+    assert words(reply) == found
+
+
+@pytest.mark.parametrize(
+    ("reply", "found"),
+    [
+        ("Dr. Smith paid 3.50. He left!", ["Dr. Smith paid 3.50.", "He left!"]),
+        ('He said "no." Then\nhe left', ['He said "no".', "Then he left"]),
+        ("See x.com or J. Smith. What?!", ["See x.com or J. Smith.", "What?", "!"]),
+        ("Wait... yes", ["Wait...", "yes"]),
+        ("The U.S. But we came. Ph.D. here", ["The U.S.", "But we came.", "Ph.D. here"]),
+        (" ", []),
+    ],
+)
+def test_sentences_by_rules(reply: str, found: list[str]) -> None:
+    # The splitter of the official code gives the same lists, with the full stop moved behind the quotation mark.
+    assert rule_sentences(reply) == found
+
+
+@pytest.mark.parametrize(
+    ("word", "reply", "anywhere", "whole", "bounded"),
+    [
+        ("sea", "The SEA, the seaside, a sea", 3, 2, True), ("sea", "overseas", 1, 0, False), ("c++", "C++ and c++x", 2, 1, True),
+        ("is", "İs is ıs", 3, 3, True), ("s", "ſ", 1, 1, True), ("aa", "aaa", 1, 0, False), ("über", "ÜBER über.", 2, 2, True),
+        ("c#", "c#", 1, 1, False), ("well-known", "a Well-Known sea", 1, 1, True), ("x", "", 0, 0, False),
+    ],
+)  # fmt: skip
+def test_words_are_found_in_any_case(word: str, reply: str, anywhere: int, whole: int, bounded: bool) -> None:
+    """As the expressions find them: "C#" ends in a mark, behind which a word bound wants a letter; ſ is an s."""
+    assert count.occurrences(word, reply) == anywhere == len(re.findall(re.escape(word), reply, re.IGNORECASE))
+    alone = rf"(?<!\w){re.escape(word)}(?!\w)"
+    assert count.whole_occurrences(word, reply) == whole == len(re.findall(alone, reply, re.IGNORECASE))
+    found = re.search(rf"\b{re.escape(word)}\b", reply, re.IGNORECASE)
+    assert count.stands_between_bounds(word, reply) == bounded == (found is not None)
+
+
+TEXTS = st.text(st.sampled_from("aAsSkKiIİıſ\u212aé+_-. ’9"), max_size=40)
+
+
+@given(st.text(st.sampled_from("aAsSkKiIİé+_-9"), min_size=1, max_size=3), TEXTS)
+def test_counts_equal_those_of_the_expressions(word: str, reply: str) -> None:
+    assert count.occurrences(word, reply) == len(re.findall(re.escape(word), reply, re.IGNORECASE))
+    alone = rf"(?<!\w){re.escape(word)}(?!\w)"
+    assert count.whole_occurrences(word, reply) == len(re.findall(alone, reply, re.IGNORECASE))
+    found = re.search(rf"\b{re.escape(word)}\b", reply, re.IGNORECASE)
+    assert count.stands_between_bounds(word, reply) == (found is not None)
+    assert count.count_words(reply) == len(re.findall(r"\w+", reply))
+    assert count.count_letters(reply) == sum(map(str.isalpha, reply))
 
 
 def test_words_are_runs_of_letters_digits_and_underscores() -> None:
@@ -179,6 +255,83 @@ TWO = json.dumps(
 )
 
 
+def test_language_is_the_same_in_every_thread_and_process() -> None:
+    """langdetect draws at random; a short text in two languages is where it would show."""
+    texts = [
+        f"{a} {b}" for a in ("le chat noir", "the black cat", "die Katze") for b in ("und der Hund", "la casa", "on it")
+    ]
+    language_of.cache_clear()
+    here = [language_of(text) for text in texts]
+    language_of.cache_clear()
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(language_of, texts)) == here
+    code = f"from burnish.verify.ifeval.language import language_of; print([language_of(t) for t in {texts!r}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(here)
+
+
+def test_ids_of_ifeval_need_no_other_table() -> None:
+    code = """import json, sys
+from burnish.verify.ifeval import check_target
+check_target(json.dumps([{"id": "punctuation:no_comma", "kwargs": {}}]))
+print([name for name in sys.modules if "ifrlvr" in name or "ifbench" in name or "tulu3" in name])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_id_names_one_constraint() -> None:
+    tables = (CONSTRAINTS, tulu3.CONSTRAINTS, ifrlvr.CONSTRAINTS, ifbench.CONSTRAINTS)
+    names = [kind.ID for table in tables for kind in table]
+    assert len(names) == len(set(names)) == len(all_constraints()) == 25 + 25 + 29 + 58
+
+
+@dataclass(frozen=True)
+class Every:
+    """A constraint with every kind of argument."""
+
+    ID: ClassVar[str] = "test:every"
+    share: float
+    numbers: tuple[int, ...]
+    how: Literal["up", "down"]
+    name: str = "sea"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.share > 1:
+            raise VerifierError(f"share={self.share} is more than all.")
+
+    def check(self, text: str) -> Finding:
+        return Finding(True, "fine")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "found"),
+    [
+        ({"share": 1, "numbers": [1, 2.0], "how": "up"}, Every(1.0, (1, 2), "up")),
+        (
+            {"share": 0.5, "numbers": [1], "how": "down", "name": ["moon"], "limit": 3},
+            Every(0.5, (1,), "down", "moon", 3),
+        ),
+        ({"share": "1", "numbers": [1], "how": "up"}, "share: expected a number, got '1'"),
+        ({"share": float("nan"), "numbers": [1], "how": "up"}, "share: expected a number, got nan"),
+        ({"share": 2, "numbers": [1], "how": "up"}, "share=2.0 is more than all"),
+        ({"share": 1, "numbers": 1, "how": "up"}, "numbers: expected a list of numbers, got 1"),
+        ({"share": 1, "numbers": [1.5], "how": "up"}, r"numbers\[0\]: expected a whole number from 0, got 1.5"),
+        ({"share": 1, "numbers": [1], "how": ["up"]}, r"how: \['up'\] is not one of 'up', 'down'"),
+        ({"share": 1, "numbers": [1], "how": "up", "name": ["a", "b"]}, "name: expected text"),
+        ({"numbers": [1]}, "missing how, share"),
+    ],
+)
+def test_arguments_of_every_kind(kwargs: dict[str, Any], found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "_IFEVAL", {"test:every": Every})
+    text = json.dumps([{"id": "test:every", "kwargs": kwargs}])
+    if isinstance(found, Every):
+        assert constraints_of(text) == (found,)
+    else:
+        with pytest.raises(VerifierError, match=found):
+            constraints_of(text)
+
+
 def test_a_verdict_says_what_was_seen_and_wanted_failures_first() -> None:
     problem = Problem(user("?"), Check("ifeval", TWO))
     verdict = IFEval()(problem, "word " * 212)
@@ -208,10 +361,11 @@ def test_a_verdict_says_what_was_seen_and_wanted_failures_first() -> None:
         ('[{"id": "length_constraints:number_words", "kwargs": {"num_words": "3", "relation": "at least"}}]', "whole number"),
         ('[{"id": "length_constraints:number_words", "kwargs": {"num_words": true, "relation": "at least"}}]', "whole number"),
         ('[{"id": "length_constraints:number_words", "kwargs": {"num_words": -1, "relation": "at least"}}]', "whole number"),
-        ('[{"id": "length_constraints:number_words", "kwargs": {"num_words": 3, "relation": "at most"}}]', "is no relation"),
+        ('[{"id": "length_constraints:number_words", "kwargs": {"num_words": 3, "relation": "at most"}}]', "is not one of"),
         ('[{"id": "keywords:existence", "kwargs": {"keywords": []}}]', "list of words"),
         ('[{"id": "keywords:existence", "kwargs": {"keywords": "moon"}}]', "list of words"),
         ('[{"id": "startend:end_checker", "kwargs": {"end_phrase": " "}}]', "expected text"),
+        ('[{"id": "language:response_language", "kwargs": {"language": "english"}}]', "langdetect never answers this"),
         ('[{"id": "keywords:letter_frequency", "kwargs": {"letter": "ab", "let_frequency": 1, "let_relation": "at least"}}]', "one character"),
         (
             '[{"id": "length_constraints:nth_paragraph_first_word", "kwargs": {"num_paragraphs": 2, "nth_paragraph": 3, "first_word": "a"}}]',

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+from burnish.errors import VerifierError
 from burnish.verify.ifeval import text as count
-from burnish.verify.ifeval.language import NAMES, language_of
+from burnish.verify.ifeval.language import NAMES, check_code, language_of
 from burnish.verify.ifeval.sentences import count_sentences
 
 Relation = Literal["at least", "less than"]
@@ -35,6 +36,14 @@ class Constraint(Protocol):
         """Whether `text` follows the instruction, and why."""
 
 
+@runtime_checkable
+class PublishedRule(Protocol):
+    """A constraint whose published checker has quirks that `check` does not have."""
+
+    def check_published(self, text: str) -> Finding:
+        """Whether `text` follows the instruction as the published checker sees it, quirks included."""
+
+
 def _compare(what: str, found: int, relation: Relation, wanted: int) -> Finding:
     followed = found >= wanted if relation == "at least" else found < wanted
     return Finding(followed, f"{what}: {found}, wanted {relation} {wanted}")
@@ -53,7 +62,7 @@ class KeywordsExistence:
 
     def check(self, text: str) -> Finding:
         """Names the keywords that are missing."""
-        missing = [word for word in self.keywords if not _find(word, text)]
+        missing = [word for word in self.keywords if not count.occurrences(word, text)]
         return Finding(not missing, f"missing keywords: {', '.join(missing)}" if missing else "all keywords present")
 
 
@@ -68,7 +77,7 @@ class KeywordFrequency:
 
     def check(self, text: str) -> Finding:
         """Counts occurrences that do not overlap."""
-        found = len(re.findall(re.escape(self.keyword.strip()), text, re.IGNORECASE))
+        found = count.occurrences(self.keyword.strip(), text)
         return _compare(f"occurrences of {self.keyword.strip()!r}", found, self.relation, self.frequency)
 
 
@@ -81,7 +90,7 @@ class ForbiddenWords:
 
     def check(self, text: str) -> Finding:
         """Names the forbidden words that were used."""
-        used = [w for w in self.forbidden_words if re.search(rf"\b{re.escape(w)}\b", text, re.IGNORECASE)]
+        used = [word for word in self.forbidden_words if count.stands_between_bounds(word, text)]
         return Finding(not used, f"forbidden words used: {', '.join(used)}" if used else "no forbidden word used")
 
 
@@ -93,6 +102,10 @@ class LetterFrequency:
     letter: str
     let_frequency: int
     let_relation: Relation
+
+    def __post_init__(self) -> None:
+        if len(self.letter) != 1:
+            raise VerifierError(f"letter={self.letter!r:.60}: expected one character.")
 
     def check(self, text: str) -> Finding:
         """Counts the character in the lower-cased reply."""
@@ -106,6 +119,9 @@ class ResponseLanguage:
 
     ID: ClassVar[str] = "language:response_language"
     language: str
+
+    def __post_init__(self) -> None:
+        check_code(self.language)
 
     def check(self, text: str) -> Finding:
         """Names the language that was detected."""
@@ -169,6 +185,13 @@ class NthParagraphFirstWord:
     num_paragraphs: int
     nth_paragraph: int
     first_word: str
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nth_paragraph <= self.num_paragraphs:
+            raise VerifierError(
+                f"nth_paragraph={self.nth_paragraph} is outside the {self.num_paragraphs} paragraphs asked for, "
+                "so no reply could pass."
+            )
 
     def check(self, text: str) -> Finding:
         """Compares the word, lower-cased, up to its first punctuation mark."""
@@ -267,7 +290,7 @@ class MultipleSections:
     def check(self, text: str) -> Finding:
         """Counts "Section 1"-like marks."""
         splitter = self.section_spliter.strip()
-        found = sum(1 for _ in re.finditer(rf"\s?{re.escape(splitter)}\s?\d+\s?", text))
+        found = len(re.findall(rf"{re.escape(splitter)}\s?\d+", text)) if splitter in text else 0
         return _compare(f"sections marked {splitter!r}", found, "at least", self.num_sections)
 
 
@@ -412,10 +435,6 @@ class Quotation:
         body = text.strip()
         wrapped = len(body) > 1 and body[0] == '"' == body[-1]
         return Finding(wrapped, f"{'wrapped' if wrapped else 'not wrapped'} in double quotation marks")
-
-
-def _find(word: str, text: str) -> bool:
-    return re.search(re.escape(word), text, re.IGNORECASE) is not None
 
 
 def _english(text: str) -> Finding:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from burnish.errors import VerifierError, nearest
+
 # The languages of the published instructions, as langdetect codes.
 NAMES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "de": "German", "en": "English", "es": "Spanish",
@@ -13,6 +15,20 @@ NAMES = {
     "pa": "Punjabi", "pl": "Polish", "pt": "Portuguese", "ru": "Russian", "sw": "Swahili", "ta": "Tamil",
     "te": "Telugu", "th": "Thai", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese",
 }  # fmt: skip
+
+# All that langdetect can answer.
+CODES = frozenset((
+    *NAMES, "af", "ca", "cs", "cy", "da", "el", "et", "hr", "hu", "id", "lt", "lv", "mk", "nl", "no", "ro", "sk", "sl",
+    "so", "sq", "sv", "tl", "tr", "zh-cn", "zh-tw",
+))  # fmt: skip
+
+
+def check_code(language: str) -> None:
+    """Nothing, for a code that langdetect can answer. Raises VerifierError otherwise: no reply could pass."""
+    if language not in CODES:
+        raise VerifierError(
+            f"language={language!r:.60}: langdetect never answers this. {nearest(language[:60], CODES)}"
+        )
 
 
 @lru_cache(maxsize=1)

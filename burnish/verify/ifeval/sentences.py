@@ -29,7 +29,8 @@ _TOKEN = re.compile(rf"{_RUN}|(?=[^(\"`{{\[:;&#*@)}}\]\-,])\S+?(?=\s|$|{_AFTER}|
 _NUMBER = re.compile(r"^-?[.,]?\d[\d,.-]*\.?$")
 _INITIAL = re.compile(r"[^\W\d]\.$")
 _CLOSERS = re.compile(r"[\"')\]}]+?(?:\s+|(?=--)|$)", re.MULTILINE)
-_WHITESPACE = " \t\n\r\x0b\x0c"
+_ELLIPSIS = re.compile(r"\.\.+$")
+_WHITESPACE = " \n\t\r\x0b\x0c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +85,48 @@ def count_sentences(text: str) -> int:
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
     last = 0
-    for match, context in _candidates(text):
-        if _breaks(context):
+    for match, word in _candidates(text):
+        if _plainly_ends(word, match) or _breaks(_tokens(word, match)):
             yield last, match.end()
             last = match.start("next") if match["next"] else match.end()
     yield last, len(text.rstrip())
 
 
 def _candidates(text: str) -> Iterator[tuple[re.Match[str], str]]:
-    """Marks that may end a sentence, each with the word before and after it; of a run of marks only the last one."""
+    """Marks that may end a sentence, each with the word before it; of a run of marks only the last one."""
     previous: re.Match[str] | None = None
     start = stop = 0
+    spaces = [character for character in _WHITESPACE if character in text]
     for match in _END.finditer(text):
-        space = max(text.rfind(c, stop, match.start()) for c in _WHITESPACE) - stop
+        space = max((text.rfind(c, stop, match.start()) for c in spaces), default=-1) - stop
         # White space directly at `stop` counts as none, as in the reference.
         word = start if space <= 0 else stop + space + 1
         if previous is not None and stop <= word:
-            yield previous, text[start:stop] + previous[0] + previous["after"]
+            yield previous, text[start:stop]
         previous, start, stop = match, word, match.start()
     if previous is not None:
-        yield previous, text[start:stop] + previous[0] + previous["after"]
+        yield previous, text[start:stop]
+
+
+def _plainly_ends(word: str, mark: re.Match[str]) -> bool:
+    """True for the marks that end a sentence whatever stands beside them, without a look at what that is.
+
+    These are "?", "!", and a full stop behind a word of letters that is no abbreviation, no initial and no first half of
+    a known collocation. False says nothing.
+    """
+    if mark[0] != ".":
+        return True
+    after = mark["next"]
+    return (
+        after is not None and after[0] != "." and len(word) > 1 and word.isalpha() and word.lower() not in _doubtful()
+    )
+
+
+@lru_cache(maxsize=1)
+def _doubtful() -> frozenset[str]:
+    """The words behind which a full stop may not end a sentence."""
+    model = english()
+    return model.abbreviations | {first for first, _ in model.collocations}
 
 
 class _Token:
@@ -113,9 +136,9 @@ class _Token:
 
     def __init__(self, text: str, model: Model) -> None:
         self.text = text
-        self.type = _NUMBER.sub("##number##", text.lower())
+        self.type = text.lower() if text.isalpha() else _NUMBER.sub("##number##", text.lower())
         self.breaks = text in (".", "?", "!")
-        self.ellipsis = not self.breaks and re.match(r"\.\.+$", text) is not None
+        self.ellipsis = text.startswith("..") and _ELLIPSIS.match(text) is not None
         self.abbreviation = False
         if text.endswith(".") and not text.endswith("..") and not self.breaks:
             word = text[:-1].lower()
@@ -133,10 +156,19 @@ class _Token:
         return self.bare if self.breaks else self.type
 
 
-def _breaks(context: str) -> bool:
+def _tokens(word: str, mark: re.Match[str]) -> list[str]:
+    """The words and marks from `word` to what stands behind `mark`."""
+    after = mark["next"]
+    if after is not None and after.isalpha() and word.isalnum():
+        return [word + mark[0], after]
+    found: list[str] = _TOKEN.findall(word + mark[0] + mark["after"])
+    return found
+
+
+def _breaks(context: list[str]) -> bool:
     """True if a sentence ends somewhere in `context` before its last word."""
     model = english()
-    tokens = [_Token(word, model) for word in _TOKEN.findall(context)]
+    tokens = [_Token(word, model) for word in context]
     for token, after in pairwise(tokens):
         if token.text.endswith("."):
             _weigh(token, after, model)

@@ -8,63 +8,102 @@ from __future__ import annotations
 
 import re
 
-from burnish.verify.ifeval.sentences import sentences
+from burnish.verify.ifeval.treebank import words, words_of_sentence
 
 _WORD = re.compile(r"\w+")
 
-# The Treebank word rules in the order in which NLTK 3.9 applies them, without those that cannot change how many words are
-# all capitals. Text between marks is what is left after spaces are put around them.
-_OPENING = re.compile(r"[«“‘„]|`+")
-_OPENING_QUOTE = re.compile(r"^\"|(?<=[ (\[{<])(?:\"|'{2})")
-_LONE_LETTER = re.compile(r"'(?![mtsdn])(?=\w\b)", re.IGNORECASE)
-_COMMA = re.compile(r"([:,])(\D|$)")
-_MARKS = re.compile(r"\.{2,}|[;@#$%&?!]")
-_APOSTROPHE = re.compile(r"(?<=[^'])' ")
-_BRACKETS = re.compile(r"[*\[\](){}<>]|--")
-_CLOSING = re.compile(r"[»”’\"]|''")
-_CLITICS = (re.compile(r"(?<=[^' ])('[sSmMdD]|') "), re.compile(r"(?<=[^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) "))
-_FUSED = re.compile(
-    r"\b(?:(can)(not)\b|(d)('ye)\b|(gim)(me)\b|(gon)(na)\b|(got)(ta)\b|(lem)(me)\b|(more)('n)\b|(wan)(na)(?=\s))",
-    re.IGNORECASE,
-)
-_TIS = re.compile(r" ('t)(is|was)\b", re.IGNORECASE)
-_CLOSERS = "])}>\"'»”’"
+# Where the end of a sentence decides what is a word: "IT'S." is two words at the end of one and one word elsewhere. (What
+# stands behind an apostrophe at the end of a piece, space or line break, decides as well.)
+_BOUND_MATTERS = re.compile(r"'\w{0,2}'*\.|[.?!][\"')\]}]*'|wanna\.", re.IGNORECASE)
+_FUSED = frozenset(("cannot", "gimme", "gonna", "gotta", "lemme", "wanna"))
+_LETTERS = re.compile(r"[^\W\d_]+")
+_OUTER_MARKS = '.,:;!?()[]{}*"#'
 
-# Where no apostrophe occurs, all marks can be set apart at once.
-_APART = re.compile(rf"[:,](?!\d)|{_OPENING.pattern}|{_MARKS.pattern}|{_BRACKETS.pattern}|{_CLOSING.pattern}")
-_BOUND_MATTERS = re.compile(r"'\w{0,2}'*\.|[.?!][\"')\]}]*'")
+# The characters that are no ASCII letters but equal one where letter case is ignored: dotted and dotless i, long s, kelvin.
+_ODD_CASE = "İıſ\u212a"
+_NO_LETTERS = bytes(i for i in range(128) if not chr(i).isalpha())
+_ASCII_WORDS = bytes(i if chr(i).isalnum() or chr(i) == "_" else 32 for i in range(256))
 
 
 def count_words(text: str) -> int:
     """Runs of letters, digits and underscores: "don't" is two."""
+    if text.isascii():
+        return len(text.encode().translate(_ASCII_WORDS).split())
     return len(_WORD.findall(text))
+
+
+def occurrences(word: str, text: str) -> int:
+    """How often `word` stands in `text`, in any case, also inside other words; overlaps count once."""
+    if _plain_case(word, text):
+        return text.lower().count(word.lower())
+    return len(re.findall(re.escape(word), text, re.IGNORECASE))
+
+
+def whole_occurrences(word: str, text: str) -> int:
+    """How often `word` stands in `text`, in any case, with no letter, digit or underscore beside it."""
+    if not _plain_case(word, text):
+        return len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
+    word, text = word.lower(), text.lower()
+    found, start = 0, text.find(word)
+    while start >= 0:
+        stop = start + len(word)
+        alone = not (start and _is_word(text[start - 1])) and not (stop < len(text) and _is_word(text[stop]))
+        found += alone
+        start = text.find(word, stop if alone else start + 1)
+    return found
+
+
+def stands_between_bounds(word: str, text: str) -> bool:
+    r"""True where the expression \bword\b finds `word` in any case: a mark at its edge wants a letter beside it."""
+    if not _plain_case(word, text):
+        return re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) is not None
+    word, text = word.lower(), text.lower()
+    first, last = _is_word(word[0]), _is_word(word[-1])
+    start = text.find(word)
+    while start >= 0:
+        stop = start + len(word)
+        before = start > 0 and _is_word(text[start - 1])
+        behind = stop < len(text) and _is_word(text[stop])
+        if before != first and behind != last:
+            return True
+        start = text.find(word, start + 1)
+    return False
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _plain_case(word: str, text: str) -> bool:
+    """True if lower-casing both finds what ignoring the case finds."""
+    return word.isascii() and (text.isascii() or not any(odd in text for odd in _ODD_CASE))
+
+
+def count_letters(text: str) -> int:
+    """Letters of every script."""
+    if text.isascii():
+        return len(text.encode().translate(None, _NO_LETTERS))
+    return sum(map(str.isalpha, text))
 
 
 def count_capital_words(text: str) -> int:
     """Words without a lower-case letter and with at least one capital, by the Treebank rules: "A-B" is one, "IT'S" two."""
-    # Where sentences end matters only beside an apostrophe ("IT'S." is two words at the end of one), and is slow to find.
-    parts = sentences(text) if _BOUND_MATTERS.search(text) else [text]
-    return sum(word.isupper() for part in parts for word in _treebank(part))
+    found = 0
+    for piece in [piece for piece in text.split() if not piece.islower()]:
+        core = piece.strip(_OUTER_MARKS)
+        if core.isalpha() and core.lower() not in _FUSED:
+            found += core.isupper()
+        elif _may_hold_capitals(core):
+            if piece.endswith("'") or _BOUND_MATTERS.search(piece):
+                return sum(map(str.isupper, words(text)))
+            found += sum(map(str.isupper, words_of_sentence(f" {piece} ")))
+    return found
 
 
-def _treebank(sentence: str) -> list[str]:
-    if "'" not in sentence:
-        return _FUSED.sub(_split_apart, _APART.sub(r" \g<0> ", sentence)).split()
-    text = _OPENING_QUOTE.sub(" `` ", _OPENING.sub(r" \g<0> ", sentence))
-    text = _COMMA.sub(r" \1 \2", _LONE_LETTER.sub("' ", text))
-    body = text.rstrip().rstrip(_CLOSERS + " ")
-    if body.endswith(".") and not body.endswith("..") and body != ".":
-        text = body[:-1] + " . " + text[len(body) :]
-    text = _APOSTROPHE.sub(" ' ", _MARKS.sub(r" \g<0> ", text))
-    text = _CLOSING.sub(r" \g<0> ", " " + _BRACKETS.sub(r" \g<0> ", text) + " ")
-    text = re.sub(r"\s+", " ", text)
-    for clitics in _CLITICS:
-        text = clitics.sub(r" \1 ", text)
-    return _TIS.sub(_split_apart, _FUSED.sub(_split_apart, text)).split()
-
-
-def _split_apart(match: re.Match[str]) -> str:
-    return " " + " ".join(part for part in match.groups() if part) + " "
+def _may_hold_capitals(piece: str) -> bool:
+    """False if no way to split `piece` gives a word in capitals. Words are split between letters only at "n't" and "can|not"."""
+    runs = _LETTERS.findall(piece)
+    return any(run.isupper() or run.lower() in _FUSED for run in runs) or "n't" in piece.lower()
 
 
 def divided_paragraphs(text: str) -> list[str]:
@@ -103,7 +142,7 @@ def count_highlights(text: str) -> int:
 def count_placeholders(text: str) -> int:
     """Parts in square brackets on one line, e.g. [address]."""
     count = 0
-    for line in text.split("\n"):
+    for line in text.split("\n") if "[" in text else ():
         start = line.find("[")
         while start >= 0:
             stop = line.find("]", start + 1)
@@ -116,6 +155,8 @@ def count_placeholders(text: str) -> int:
 
 def has_title(text: str) -> bool:
     """True if some line has <<…>> around more than white space and angle brackets."""
+    if "<<" not in text:
+        return False
     for line in text.split("\n"):
         start, stop = line.find("<<"), line.rfind(">>")
         if start >= 0 and stop >= start + 3 and line[start : stop + 2].lstrip("<").rstrip(">").strip():
