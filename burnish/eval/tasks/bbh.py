@@ -1,0 +1,89 @@
+"""BIG-Bench Hard (arXiv:2210.09261): 6,511 questions of 27 tasks, as Tülu 3 reports it.
+
+Protocol: olmes `bbh:cot-v1::tulu` (arXiv:2411.15124 tables 6 and 24). The task's three published chain-of-thought examples as
+turns, its one-line description before the first; the question as "Q: …", "A: Let's think step by step.". Chat template, no prefill,
+greedy, 512 new tokens, no stop strings. The last match of the first pattern that fires (rule "tulu3"). Mean over the
+questions, not over the tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from burnish.core.types import Messages, Problem, user
+from burnish.data.source import DerivedSource
+from burnish.data.sources.pinned import Pinned, locate, records
+from burnish.data.sources.short_answers import BBHQuestions
+from burnish.errors import DataError
+from burnish.eval.task import EvalTask, Published
+from burnish.eval.tasks.framing import turns
+from burnish.rollout.engine import Sampling
+from burnish.verify.bbh import BBH, FORMS
+
+PROMPTS = Pinned(
+    "bbh/cot_prompts.jsonl", "95390530df52edb3f5d017c6aedc352a389de36aaa923727a3e7c233ff0a8c0b",
+    27, "MIT", "https://github.com/suzgunmirac/BIG-Bench-Hard", "9ee07bd481feebf959a6b59d61ea57bdcf30964d",
+)  # fmt: skip
+CUE = "A: Let's think step by step."
+TULU3 = "https://arxiv.org/abs/2411.15124"
+PROTOCOL = (
+    "olmes bbh:cot-v1::tulu: 3-shot CoT as turns, chat template, greedy, 512 tokens, mean over questions (table 6)"
+)
+PUBLISHED = (
+    Published(0.719, "Llama-3.1-8B-Instruct", TULU3, PROTOCOL),
+    Published(0.697, "Llama-3.1-Tulu-3-8B-SFT", TULU3, PROTOCOL),
+    Published(0.687, "Llama-3.1-Tulu-3-8B-DPO", TULU3, PROTOCOL),
+    Published(0.690, "Llama-3.1-Tulu-3-8B", TULU3, PROTOCOL),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WithExamples(DerivedSource):
+    """BIG-Bench Hard's problems behind their task's three worked examples."""
+
+    problems: BBHQuestions
+    VERSION: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        """bbh/3shot."""
+        return f"{self.problems.name}/3shot"
+
+    def check(self, data: Path | None) -> None:
+        """Raise DataError unless questions and examples can be had."""
+        self.problems.check(data)
+        locate(PROMPTS, data, self.name)
+
+    def rows(self, data: Path | None) -> Iterator[Problem]:
+        """Each problem with its question after the examples; lineage names the plain problem."""
+        examples = examples_of(data)
+        for row in self.problems.rows(data):
+            prompt = (*examples[row.category], *user(f"Q: {row.prompt[-1].content}\n{CUE}"))
+            yield replace(row, prompt=prompt, source=self.name, lineage=(*row.lineage, row.id))
+
+
+def examples_of(data: Path | None) -> Mapping[str, Messages]:
+    """The three examples of each task as turns. Raises DataError for a file without them."""
+    found = {}
+    for record in records(PROMPTS, data, "bbh/3shot", ("task", "prompt")):
+        description, *shots = record["prompt"].partition("-----\n")[2].strip().split("\n\nQ: ")
+        pairs = [shot.partition(f"\n{CUE}")[::2] for shot in shots]
+        if len(pairs) != 3 or not all(question and steps for question, steps in pairs):
+            raise DataError(f"{PROMPTS.path}, task {record['task']}: expected three examples with '{CUE}'.")
+        asked = [f"Q: {question}\n{CUE}" for question, _ in pairs]
+        asked[0] = f"{description}\n\n{asked[0]}"
+        found[record["task"]] = turns(*((ask, steps.strip()) for ask, (_, steps) in zip(asked, pairs, strict=True)))
+    if missing := sorted(set(FORMS) - set(found)):
+        raise DataError(f"{PROMPTS.path}: no examples of {', '.join(missing)}.")
+    return found
+
+
+def task(rule: Literal["tulu3", "stated"] = "tulu3", limit: int | None = None) -> EvalTask:
+    """BIG-Bench Hard. rule="tulu3" is Tülu 3's protocol; rule="stated" grades the same replies by the corrected rule."""
+    return EvalTask(
+        "bbh" if rule == "tulu3" else "bbh_stated", WithExamples(BBHQuestions()), BBH(rule),
+        Sampling(temperature=0.0, max_tokens=512), limit=limit, published=PUBLISHED if rule == "tulu3" else (),
+    )  # fmt: skip
