@@ -9,7 +9,6 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from burnish.cli.flags import out
-from burnish.pipeline.machine import machine
 from burnish.pipeline.progress import Console
 
 
@@ -55,7 +54,7 @@ class Paraphrases:
         with console.bar("embed", sum(each.state[0] for each in scan.files) / 1e6, "MB") as bar:
             found = nearest_rows(files, items, embedder, how, question.reading, bar)
         if self.judge:
-            judge = judge_of(self.judge, self.judge_model, machine(self.machine), console)
+            judge = judge_of(self.judge, self.judge_model, self.machine)
             with console.bar("judge", len(found), "pairs") as bar:
                 found = judged(found, items, judge, self.folder / "verdicts.jsonl", bar)
         write(self.folder / "paraphrases.jsonl", found, items)
