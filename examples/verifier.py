@@ -12,7 +12,8 @@ from typing import ClassVar
 from burnish.core.types import Check, Problem, Verdict, user
 from burnish.testing.laws import check_verifier
 
-STATED = re.compile(r"\banswer(?: is)?:?\s*\(?([A-E])\b\)?", re.IGNORECASE)
+STATED = re.compile(r"\b[Aa]nswer(?: is)?:?([^.\n]{1,80})")
+LETTER = re.compile(r"\b[A-E]\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,12 @@ class Letter:
     ACCEPTS: ClassVar[tuple[tuple[str, str], ...]] = (
         ("B", "The answer is B."),
         ("C", "A is too small and B too large. Answer: (C)"),
-        ("D", "The answer is d. Yes, the answer is D."),
+        ("D", "The answer is D. Yes, the answer is (D)."),
     )
     REJECTS: ClassVar[tuple[tuple[str, str], ...]] = (
         ("B", "The answer is C."),
         ("B", "The answer is A. The answer is B."),
+        ("B", "The answer is A, B or C."),
         ("B", "B"),
         ("B", ""),
     )
@@ -35,7 +37,7 @@ class Letter:
     def __call__(self, problem: Problem, text: str) -> Verdict:
         if problem.check.target not in tuple("ABCDE"):
             return Verdict(None, f"target {problem.check.target!r} is not a letter from A to E")
-        stated = sorted({letter.upper() for letter in STATED.findall(text)})
+        stated = sorted({letter for part in STATED.findall(text) for letter in LETTER.findall(part)})
         score = float(stated == [problem.check.target])
         return Verdict(score, f"states {' and '.join(stated) or 'no answer'}, wanted {problem.check.target}")
 

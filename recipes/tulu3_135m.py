@@ -39,6 +39,7 @@ from burnish.rollout.engine import Sampling
 from burnish.rollout.prefer import Prefer
 from burnish.train.dpo import Preference
 from burnish.train.grpo import RL
+from burnish.train.rollouts import Reward
 from burnish.train.schedule import Constant, Linear
 from burnish.train.sft import SFT
 from burnish.verify.base import Verifier
@@ -130,7 +131,7 @@ def recipe(
     # Tülu 3.1's GRPO settings: 48 prompts of 16 samples, KL 0.01, constant rate, truncated replies score 0.
     rl = RL(
         start=dpo, problems=problems, verifiers=verifiers, loss=GRPO(kl_coef=0.01), steps=200, problems_per_step=48,
-        group_size=16, sampling=Sampling(max_tokens=256), lr=Constant(5e-7), require_stop=True, seed=seed,
+        group_size=16, sampling=Sampling(max_tokens=256), lr=Constant(5e-7), reward=Reward(missing_end=0.0), seed=seed,
     )  # fmt: skip
     models = {"start": start, "SFT": sft, "DPO": dpo, "RLVR": rl}
     scores = tuple(Evaluate(model, tests, seed=seed, label=label) for label, model in models.items())

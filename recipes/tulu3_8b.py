@@ -28,6 +28,7 @@ from burnish.report.page import Report
 from burnish.rollout.engine import Sampling
 from burnish.train.dpo import Preference
 from burnish.train.grpo import RL
+from burnish.train.rollouts import Reward
 from burnish.train.schedule import Constant, Linear
 from burnish.train.sft import SFT
 from burnish.verify.base import Verifier
@@ -93,7 +94,7 @@ def recipe(*, seed: int = 123, base: str = LLAMA, commercial: bool = False, data
     # of steps is not published; this is the 2 million replies of its authors' later reproduction.
     rl = RL(
         start=dpo, problems=problems, verifiers=verifiers, loss=GRPO(kl_coef=0.01), steps=2604, problems_per_step=48,
-        group_size=16, updates_per_step=2, sampling=Sampling(max_tokens=2048), lr=Constant(5e-7), require_stop=True, seed=seed,
+        group_size=16, updates_per_step=2, sampling=Sampling(max_tokens=2048), lr=Constant(5e-7), reward=Reward(missing_end=0.0), seed=seed,
     )  # fmt: skip
     models = {"start": start, "SFT": sft, "DPO": dpo, "RLVR": rl}
     scores = tuple(Evaluate(model, tests, seed=seed, label=label) for label, model in models.items())

@@ -11,9 +11,11 @@ from burnish.cli.artifacts import Diff, Show, Trace
 from burnish.cli.data import data_command
 from burnish.cli.decontaminate import Decontaminate
 from burnish.cli.flags import Command, out, parse
-from burnish.cli.models import Chat, Eval, Grade
+from burnish.cli.grade import Grade
+from burnish.cli.models import Chat, Eval
 from burnish.cli.paraphrases import Paraphrases
 from burnish.cli.recipes import RECIPE_COMMANDS, recipe_command
+from burnish.cli.winrate import Winrate
 from burnish.errors import Error, RecipeError, nearest
 from burnish.pipeline.progress import Console
 
@@ -28,6 +30,7 @@ burnish: from a base model to a better one, with every number traceable
   burnish trace  ROW_ID               where a row came from and where it went
   burnish eval   MODEL --tasks a,b    score a model
   burnish grade  TASK FILE.jsonl      score replies that are already there
+  burnish winrate FILE…               win rates from judge preferences
   burnish chat   MODEL                talk to a model
   burnish data   show WHAT            look at rows; also stats, diff, search
   burnish decontaminate TRAIN… --against TESTS…
@@ -44,6 +47,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "trace": Trace,
     "eval": Eval,
     "grade": Grade,
+    "winrate": Winrate,
     "chat": Chat,
     "decontaminate": Decontaminate,
     "paraphrases": Paraphrases,

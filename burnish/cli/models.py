@@ -1,12 +1,11 @@
-"""`burnish eval | grade | chat`: models, and replies that are already there."""
+"""`burnish eval | chat`: models."""
 
 from __future__ import annotations
 
 import dataclasses
-import json as json_module
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -69,34 +68,6 @@ class Eval:
 
 
 @dataclass(frozen=True)
-class Grade:
-    """Score replies that are already there; no model is needed.
-
-    Attributes:
-        task: the name of a benchmark.
-        responses: JSON Lines, one {"id" or "prompt": …, "response": …} a line.
-        data: folder of real data sets.
-        out: a file for one verdict a line.
-        json: print the whole result as JSON.
-    """
-
-    task: Positional[Annotated[str, arg(metavar="TASK")]]
-    responses: Positional[Annotated[Path, arg(metavar="FILE.jsonl")]]
-    data: Path | None = None
-    out: Path | None = None
-    json: bool = False
-
-    def __call__(self) -> int:
-        """Grade and print."""
-        from burnish.eval.grade import grade
-        from burnish.eval.tasks.catalogue import find
-
-        result = grade(find(self.task), self.responses, data_folder(self.data), self.out)
-        out(result if self.json else "\n".join(f"{key}  {_plain(value)}" for key, value in result.items()))
-        return 0
-
-
-@dataclass(frozen=True)
 class Chat:
     """Talk to a model in the terminal; /reset starts anew, /quit ends.
 
@@ -138,7 +109,3 @@ def _model(spelling: str, runs: Path) -> str:
     if spelling in ("bundled", "toy") or "/" in spelling or Path(spelling).is_dir():
         return spelling
     return str(Store(runs).find(spelling).folder)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else json_module.dumps(value, ensure_ascii=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from burnish.core.fingerprint import encode
 from burnish.core.types import Problem
 from burnish.errors import VerifierError
-from burnish.eval.stats import interval, mean, standard_error
+from burnish.eval.stats import interval, mean, normal_interval, standard_error, wilson
 from burnish.eval.task import EvalTask
 from burnish.verify.base import graded
 
@@ -28,6 +29,7 @@ def settings(task: EvalTask) -> dict[str, Any]:
         "revision": task.source.revision,
         "licence": task.source.licence,
         "limit": task.limit,
+        "average": task.average,
     }
 
 
@@ -36,24 +38,55 @@ def summary(task: EvalTask, problems: Sequence[Problem], scores: Sequence[float 
 
     problems, scores: one each, in the same order; None is ungraded and left out of the mean. With no graded score at
     all, score, standard error and interval are None. A problem that stands twice in a benchmark is one cluster.
+    Where task.average is "categories", the score is the mean of the categories' means; its standard error is that of k
+    independent means, sqrt(sum of their squared errors) / k.
     """
     kept = [(p, s) for p, s in zip(problems, scores, strict=True) if s is not None]
     values = [s for _, s in kept]
-    ids = [p.id for p, _ in kept]
     by_category: dict[str, dict[str, Any]] = {}
     for category in sorted({p.category for p in problems} - {""}):
         part = [s for p, s in kept if p.category == category]
-        by_category[category] = {"n": len(part), "score": mean(part) if part else None}
+        whole = sum(p.category == category for p in problems)
+        by_category[category] = {
+            "n": len(part), "score": mean(part) if part else None,
+            "standard_error": standard_error(part) if part else None, "ungraded": whole - len(part),
+        }  # fmt: skip
     return {
         "task": task.name,
         "metric": task.metric,
         "n": len(values),
-        "score": mean(values) if values else None,
-        "standard_error": standard_error(values, ids) if values else None,
-        "interval": list(interval(values, ids)) if values else None,
+        **(_averaged(task, kept) if values else {"score": None, "standard_error": None, "interval": None}),
         "ungraded": len(problems) - len(values),
         "by_category": by_category,
     }
+
+
+def average(task: EvalTask, kept: Sequence[tuple[Problem, float]]) -> float:
+    """The task's score over (problem, score) pairs, one or more: the mean over problems, or over the means of categories."""
+    return mean([mean([score for _, score in part]) for part in _parts(task, kept)])
+
+
+def _parts(task: EvalTask, kept: Sequence[tuple[Problem, float]]) -> list[list[tuple[Problem, float]]]:
+    """What the score is the mean of: all of the pairs, or those of each category."""
+    parts: dict[str, list[tuple[Problem, float]]] = {}
+    for problem, score in kept:
+        parts.setdefault(problem.category if task.average == "categories" else "", []).append((problem, score))
+    return list(parts.values())
+
+
+def _averaged(task: EvalTask, kept: Sequence[tuple[Problem, float]]) -> dict[str, Any]:
+    """Score, standard error and interval of the graded problems."""
+    parts = _parts(task, kept)
+    values, ids = [score for _, score in kept], [problem.id for problem, _ in kept]
+    if len(parts) == 1:
+        return {
+            "score": mean(values), "standard_error": standard_error(values, ids), "interval": list(interval(values, ids)),
+        }  # fmt: skip
+    centre = average(task, kept)
+    errors = [standard_error([score for _, score in part], [problem.id for problem, _ in part]) for part in parts]
+    error = math.sqrt(math.fsum(e * e for e in errors)) / len(parts)
+    low, high = normal_interval(centre, error) if error > 0 else wilson(centre * len(values), len(values))
+    return {"score": centre, "standard_error": error, "interval": [low, high]}
 
 
 def published(task: EvalTask) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from burnish.core.types import Problem
 from burnish.data.source import Source
@@ -30,6 +30,8 @@ class EvalTask:
     source:   yields Problems whose prompts are complete (shots and instructions included).
     verifier: grades a reply; the mean of its scores over graded replies is the metric.
     limit:    only the first n problems, or None for all of them.
+    average:  what the score is the mean of: "problems", or "categories", each with the mean of its problems, as suites of
+              many subjects report it.
     prefill:  text put at the start of the reply; the model goes on from there, and only what it adds is graded.
     """
 
@@ -41,6 +43,7 @@ class EvalTask:
     limit: int | None = None
     published: tuple[Published, ...] = ()
     prefill: str = ""
+    average: Literal["problems", "categories"] = "problems"
     VERSION: ClassVar[int] = 1
 
     def problems(self, data: Path | None) -> list[Problem]:

@@ -18,6 +18,7 @@ CURVES = {  # metric: (title, unit); shown when a stage logged it
     "loss": ("Loss", "nats"),
     "reward": ("Reward", "mean over sampled replies"),
     "pass_rate": ("Pass rate", "share of sampled replies"),
+    "flagged_passes": ("Right replies with a flag", "share; see metrics.jsonl"),
     "accuracy": ("Preference accuracy", "share of pairs"),
     "margin": ("Reward margin", "β × log-ratio difference"),
     "kl": ("KL to the start", "nats per token"),

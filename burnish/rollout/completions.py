@@ -12,11 +12,11 @@ from typing import Any
 
 from burnish.core.files import JsonlLog, write_atomic
 from burnish.core.rng import seed_of
-from burnish.core.types import Completion, Finish, Problem
+from burnish.core.types import Completion, Finish, Problem, Verdict
 from burnish.data.dataset import Dataset
 from burnish.errors import DataError, RecipeError
 from burnish.pipeline.stage import Context, Stage
-from burnish.rollout.collect import check_verifiers, grade
+from burnish.rollout.collect import Grading, check_verifiers
 from burnish.rollout.engine import Request, Sampling
 from burnish.rollout.reply import check_sampling
 from burnish.verify.base import Verifier
@@ -94,14 +94,16 @@ def sample_problems(
                 Request(prompts[problem.id], sampling, seed_of(seed, purpose, problem.id, i)) for problem, i in missing
             ]
 
-            def finish(index: int, completion: Completion) -> None:
+            def enter(index: int, completion: Completion, verdict: Verdict) -> None:
                 problem, i = missing[index]
-                record = _record(problem, i, completion, verifiers)
+                record = _record(problem, i, completion, verdict)
                 log.append(record)
                 done[problem.id, i] = record
                 bar.advance()
 
-            engine.generate(requests, finish)
+            grading = Grading(verifiers, enter)
+            engine.generate(requests, lambda index, completion: grading.add(index, missing[index][0], completion))
+            grading.rest()
     log.close()
     ordered = [[done[problem.id, i] for i in range(k)] for problem in problems]
     lines = (json.dumps(record, ensure_ascii=True, allow_nan=False) + "\n" for group in ordered for record in group)
@@ -118,8 +120,7 @@ def _engine(ctx: Context, policy: Stage, problems: Sequence[Problem]) -> tuple[A
     return make_engine(loaded, ctx.machine, ctx.console), prompts
 
 
-def _record(problem: Problem, k: int, completion: Completion, verifiers: Mapping[str, Verifier]) -> dict[str, Any]:
-    verdict = grade(verifiers, problem, completion)
+def _record(problem: Problem, k: int, completion: Completion, verdict: Verdict) -> dict[str, Any]:
     return {
         "problem_id": problem.id, "k": k, "score": verdict.score, "why": verdict.why, "finish": completion.finish.value,
         "tokens": len(completion.token_ids), "text": completion.text,

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from fractions import Fraction
-from typing import Literal
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from burnish.core.types import Check, Problem, Verdict, user
 from burnish.errors import VerifierError
+from burnish.testing.verifier_replies import (
+    BAD_TARGETS,
+    HOSTILE,
+    NO_ANSWER,
+    ManyCandidates,
+    Mutate,
+    choice_of,
+    gold_of,
+    lists,
+    wrong_numbers,
+)
+from burnish.verify.apart import Apart, Attempt, Case
 from burnish.verify.base import Verifier
-from burnish.verify.numbers import parse_number
 
-Mutate = Callable[[Problem], Iterable[str]]
-
-# Replies that have broken graders: empty, endless, not text, deeply nested, other digits, other minus signs.
-HOSTILE = (
-    "", " ", "\n", "\x00", "\ud800", "\u202e\u200b", "#### ", "\\boxed{", "nan", "inf", "1e999999999", "-0", "1/0",
-    "[" * 5_000, "{" * 5_000, "\n" * 20_000, "*" * 20_000, "-\n" * 10_000, "<" * 20_000, "9" * 20_000, "1," * 10_000,
-    "the answer is " * 2_000, "a" * 50_000, "\t " * 10_000, ". " * 10_000, "?!" * 10_000, "“.”" * 5_000, "'" * 20_000,
-    "٣٫١٤", "−５", "½", "²", "🙂" * 5_000, '{"a": ' * 2_000,
-)  # fmt: skip
+FIRST_S = 60.0  # the first call of all may load a library
+THREADS = 4
 
 
 def check_verifier(
@@ -35,34 +38,47 @@ def check_verifier(
     replies: Iterable[str] = (),
     gold: Mutate | None = None,
     mutate: Mutate | None = None,
-    many_candidates: Literal["never", "only last"] = "never",
+    candidates: Callable[[Problem], Sequence[str]] | None = None,
+    many_candidates: ManyCandidates = "never",
+    signed: bool = True,
     examples: int = 100,
     deadline_s: float = 5.0,
 ) -> None:
     """Nothing, when the verifier keeps all of these laws; raises VerifierError naming the law, the target and the reply.
 
+    - total: any text, hypothesis's and HOSTILE and `replies`, gets a Verdict within deadline_s; nothing is raised;
+    - reasons: every verdict says why, above all the ungraded ones;
     - examples: ACCEPTS and REJECTS hold at least three (target, reply) pairs each, and the verifier agrees with them;
+    - targets: check_target, where there is one, takes every target here; what it refuses stays ungraded;
     - gold: every problem's gold replies score 1. They are gold(problem), else its solution, else its target;
     - mutations: no reply of mutate(problem) scores 1. Without `mutate`, number targets get wrong numbers, alone and in
-      place of the target in the solution; other targets are not mutated;
-    - many candidates: a reply that lists wrong numbers and the right one does not score 1, wherever the right one stands.
-      "only last" is for rules that by definition read the last number: the right one must not count elsewhere;
-    - total: any text, hypothesis's and HOSTILE and `replies`, gets a Verdict within deadline_s, and nothing is raised;
-    - reasons: every verdict says why, above all the ungraded ones;
-    - deterministic: a second call, a pickled copy and another thread give the same verdict.
+      place of the target in the solution; signed=False is for published rules that do not read signs. Wrong candidates
+      alone do not score 1 either;
+    - many candidates: a reply that lists wrong answers and the right one does not score 1, wherever the right one stands.
+      candidates(problem) gives the right answer first and then wrong ones, each as a reply writes it; numbers and single
+      letters have their own. "only last" is for rules that by definition read the last answer: the right one must not
+      count elsewhere. "anywhere" is for rules that by definition find it anywhere: the law is not asked;
+    - no answer: to problems with candidates, a blank reply or a refusal is graded, and does not score 1;
+    - deterministic: a second call, another order, a pickled copy and another process give the same verdict;
+    - threads, asyncio: so do several threads at once and an event loop.
+
+    What is asked first runs in a worker process, so that a verifier that hangs or ends its process breaks a law instead
+    of the test.
     """
     rows = list(problems)
+    replies = list(replies)
+    lab = _Lab(verifier, deadline_s)
+    _check_examples(verifier, lab)
     shown = [_problem(target) for target, _ in (*verifier.ACCEPTS, *verifier.REJECTS)]
-    _check_examples(verifier)
-    for problem in rows:
-        _check_gold(verifier, problem, gold)
-        _check_mutations(verifier, problem, mutate, gold)
-    for problem in _distinct([*shown, *rows], 20):
-        _check_many(verifier, problem, many_candidates)
-    given_replies = [reply for _, reply in (*verifier.ACCEPTS, *verifier.REJECTS)] + list(replies)
+    _check_targets(verifier, lab, [*shown, *rows])
+    _check_gold(lab, rows, gold)
+    _check_mutations(lab, rows, mutate, gold, signed)
+    _check_candidates(lab, _distinct(shown, 20), None, many_candidates)
+    _check_candidates(lab, _distinct(rows, 20), candidates, many_candidates)
+    told = [reply for _, reply in (*verifier.ACCEPTS, *verifier.REJECTS)] + replies
     asked = _distinct([*shown, *rows], 40)
-    _check_total(verifier, asked, given_replies, examples, deadline_s)
-    _check_deterministic(verifier, asked, given_replies)
+    _check_total(lab, asked, told, examples)
+    _check_deterministic(verifier, lab, asked, told)
 
 
 def _problem(target: str) -> Problem:
@@ -73,110 +89,128 @@ def _distinct(problems: Sequence[Problem], limit: int) -> list[Problem]:
     return list({problem.check.target: problem for problem in problems}.values())[:limit]
 
 
-def _broken(verifier: Verifier, law: str, problem: Problem, reply: str, got: object) -> VerifierError:
+def _broken(verifier: Verifier, law: str, case: Case, got: object) -> VerifierError:
+    problem, reply = case
     return VerifierError(
         f"{type(verifier).__name__} breaks the law '{law}'.\n"
         f"  target {problem.check.target[:200]!r}\n  reply  {reply[:200]!r}\n  got    {got!s:.300}"
     )
 
 
-def _grade(verifier: Verifier, problem: Problem, reply: str) -> Verdict:
-    try:
-        verdict = verifier(problem, reply)
-    except Exception as error:
-        raise _broken(verifier, "total: never raises", problem, reply, f"{type(error).__name__}: {error}") from error
-    if not isinstance(verdict, Verdict):
-        raise _broken(verifier, "total: gives a Verdict", problem, reply, verdict)
-    if not verdict.why.strip():
-        raise _broken(verifier, "reasons: every verdict says why", problem, reply, verdict)
-    return verdict
+class _Lab:
+    """Calls the verifier in a worker process; gives verdicts, or raises the law that a call broke."""
+
+    def __init__(self, verifier: Verifier, deadline_s: float) -> None:
+        self.verifier, self.deadline_s = verifier, deadline_s
+        self._first = True
+
+    def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
+        """One verdict a case."""
+        if self._first and cases:
+            self._first = False
+            apart = Apart(self.verifier, timeout_s=max(FIRST_S, self.deadline_s))
+            self._verdict(cases[0], next(apart.attempts(cases[:1])), late_s=None)
+        apart = Apart(self.verifier, timeout_s=self.deadline_s)
+        found = zip(cases, apart.attempts(cases), strict=True)
+        return [self._verdict(case, attempt, late_s=self.deadline_s) for case, attempt in found]
+
+    def refuse(self, law: str, case: Case, got: object) -> VerifierError:
+        """The error that names the law."""
+        return _broken(self.verifier, law, case, got)
+
+    def _verdict(self, case: Case, attempt: Attempt, *, late_s: float | None) -> Verdict:
+        if attempt.end == "raised":
+            raise self.refuse("total: never raises", case, attempt.why)
+        if attempt.end == "died":
+            raise self.refuse("total: never ends its process", case, attempt.why)
+        if attempt.end == "late" or (late_s is not None and attempt.seconds > late_s):
+            raise self.refuse("total: never hangs", case, f"{attempt.seconds:.1f} s, allowed {self.deadline_s:g} s")
+        verdict = attempt.value
+        if not isinstance(verdict, Verdict):
+            raise self.refuse("total: gives a Verdict", case, verdict)
+        if not verdict.why.strip():
+            raise self.refuse("reasons: every verdict says why", case, verdict)
+        return verdict
 
 
-def _check_examples(verifier: Verifier) -> None:
+def _check_examples(verifier: Verifier, lab: _Lab) -> None:
     for name, pairs, right in (("ACCEPTS", verifier.ACCEPTS, True), ("REJECTS", verifier.REJECTS, False)):
         if len(pairs) < 3:
             raise VerifierError(
                 f"{type(verifier).__name__}.{name} holds {len(pairs)} examples; readers and the laws need at least 3.\n"
                 "  Add (target, reply) pairs."
             )
-        for target, reply in pairs:
-            verdict = _grade(verifier, _problem(target), reply)
+        cases = [(_problem(target), reply) for target, reply in pairs]
+        for case, verdict in zip(cases, lab.verdicts(cases), strict=True):
             if verdict.score is None or (verdict.score == 1.0) != right:
-                raise _broken(verifier, f"examples: {name} are as it says", _problem(target), reply, verdict)
+                raise lab.refuse(f"examples: {name} are as it says", case, verdict)
 
 
-def _gold(problem: Problem, gold: Mutate | None) -> list[str]:
-    if gold is not None:
-        return list(gold(problem))
-    return [problem.solution or problem.check.target]
-
-
-def _check_gold(verifier: Verifier, problem: Problem, gold: Mutate | None) -> None:
-    for reply in _gold(problem, gold):
-        verdict = _grade(verifier, problem, reply)
-        if verdict.score != 1.0:
-            raise _broken(verifier, "gold: accepts every gold reply", problem, reply, verdict)
-
-
-def _check_mutations(verifier: Verifier, problem: Problem, mutate: Mutate | None, gold: Mutate | None) -> None:
-    for reply in mutate(problem) if mutate is not None else _wrong_numbers(problem, gold):
-        verdict = _grade(verifier, problem, reply)
-        if verdict.score == 1.0:
-            raise _broken(verifier, "mutations: rejects every mutated gold reply", problem, reply, verdict)
-
-
-def _wrong_numbers(problem: Problem, gold: Mutate | None) -> list[str]:
-    """Wrong answers near the right one: off by one, a digit too many, a digit lost; alone and inside the gold replies."""
-    target = problem.check.target
-    value = parse_number(target)
-    if value is None:
-        return []
-    digits = target.strip()
-    wrong = [str(value + 1), str(value - 1), f"{digits}7", f"7{digits.lstrip('+-')}", digits[:-1]]
-    wrong = [w for w in wrong if parse_number(w) not in (None, value, -value)]
-    mutated = list(wrong)
-    for reply in _gold(problem, gold):
-        head, found, tail = reply.rpartition(digits)
-        if found:
-            mutated += [f"{head}{w}{tail}" for w in wrong]
-    return mutated
-
-
-def _check_many(verifier: Verifier, problem: Problem, rule: str) -> None:
-    value = parse_number(problem.check.target)
-    if value is None:
+def _check_targets(verifier: Verifier, lab: _Lab, problems: Sequence[Problem]) -> None:
+    """A target that cannot be read is data gone wrong: refused before a run, ungraded within one."""
+    check = getattr(verifier, "check_target", None)
+    bad = [(_problem(target), "A reply.") for target in BAD_TARGETS]
+    verdicts = lab.verdicts(bad)
+    if check is None:
         return
-    for form in _LISTS:
-        for place in range(5):
-            others = [value + k for k in (1, 2, 3, 4)]
-            reply = form([*others[:place], value, *others[place:]])
-            verdict = _grade(verifier, problem, reply)
-            if verdict.score == 1.0 and not (rule == "only last" and place == 4):
-                raise _broken(verifier, "many candidates: one right among many is not right", problem, reply, verdict)
+    for problem in problems:
+        try:
+            check(problem.check.target)
+        except VerifierError as error:
+            raise lab.refuse("targets: check_target takes every target there is", (problem, ""), error) from error
+    for case, verdict in zip(bad, verdicts, strict=True):
+        try:
+            check(case[0].check.target)
+        except VerifierError:
+            if verdict.score is not None:
+                raise lab.refuse("targets: what check_target refuses stays ungraded", case, verdict) from None
 
 
-_LISTS: tuple[Callable[[list[Fraction]], str], ...] = (
-    lambda numbers: ", ".join(map(str, numbers)),
-    lambda numbers: "The answer is " + " or ".join(map(str, numbers)) + ".",
-    lambda numbers: "\n".join(map(str, numbers)),
-    lambda numbers: "\n".join(f"#### {n}" for n in numbers),
-    lambda numbers: " ".join(rf"\boxed{{{n}}}" for n in numbers),
-    lambda numbers: "#### " + " ".join(map(str, numbers)),
-)
+def _check_gold(lab: _Lab, problems: Sequence[Problem], gold: Mutate | None) -> None:
+    cases = [(problem, reply) for problem in problems for reply in gold_of(problem, gold)]
+    for case, verdict in zip(cases, lab.verdicts(cases), strict=True):
+        if verdict.score != 1.0:
+            raise lab.refuse("gold: accepts every gold reply", case, verdict)
 
 
-def _check_total(
-    verifier: Verifier, problems: Sequence[Problem], replies: Sequence[str], examples: int, deadline_s: float
+def _check_mutations(
+    lab: _Lab, problems: Sequence[Problem], mutate: Mutate | None, gold: Mutate | None, signed: bool
+) -> None:
+    wrong = mutate or (lambda problem: wrong_numbers(problem, gold, signed=signed))
+    cases = [(problem, reply) for problem in problems for reply in wrong(problem)]
+    for case, verdict in zip(cases, lab.verdicts(cases), strict=True):
+        if verdict.score == 1.0:
+            raise lab.refuse("mutations: rejects every mutated gold reply", case, verdict)
+
+
+def _check_candidates(
+    lab: _Lab, problems: Sequence[Problem], candidates: Callable[[Problem], Sequence[str]] | None, rule: ManyCandidates
 ) -> None:
     for problem in problems:
-        for reply in (*HOSTILE, *replies):
-            start = time.perf_counter()
-            _grade(verifier, problem, reply)
-            took = time.perf_counter() - start
-            if took > deadline_s:
-                raise _broken(verifier, "total: never hangs", problem, reply, f"{took:.1f} s, allowed {deadline_s} s")
+        choice = choice_of(problem, candidates)
+        if choice is None:
+            continue
+        alone = [(problem, reply) for reply in choice.wrong]
+        for case, verdict in zip(alone, lab.verdicts(alone), strict=True):
+            if verdict.score == 1.0:
+                raise lab.refuse("mutations: a wrong candidate is not right", case, verdict)
+        none = [(problem, reply) for reply in NO_ANSWER]
+        for case, verdict in zip(none, lab.verdicts(none), strict=True):
+            if verdict.score is None or verdict.score == 1.0:
+                raise lab.refuse("no answer: is graded and not right", case, verdict)
+        if rule == "anywhere":
+            continue
+        listed = list(lists(choice, problem))
+        cases = [(problem, reply) for reply, _ in listed]
+        for (_, last), case, verdict in zip(listed, cases, lab.verdicts(cases), strict=True):
+            if verdict.score == 1.0 and not (rule == "only last" and last):
+                raise lab.refuse("many candidates: one right among many is not right", case, verdict)
 
+
+def _check_total(lab: _Lab, problems: Sequence[Problem], replies: Sequence[str], examples: int) -> None:
+    lab.verdicts([(problem, reply) for problem in problems for reply in (*HOSTILE, *replies)])
     texts = st.text() | st.lists(st.sampled_from(_pieces(replies))).map("".join)
+    cases: list[Case] = []
 
     @settings(
         max_examples=examples, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
@@ -184,12 +218,10 @@ def _check_total(
     )  # fmt: skip
     @given(st.sampled_from(problems), texts)
     def any_text(problem: Problem, reply: str) -> None:
-        _grade(verifier, problem, reply)
+        cases.append((problem, reply))
 
     any_text()
-    # A target that cannot be read is data gone wrong: it may stay ungraded, but must not end the run.
-    for target in ("", "no such target", "[1, 2", '[{"id": 3}]'):
-        _grade(verifier, _problem(target), "A reply.")
+    lab.verdicts(cases)
 
 
 def _pieces(replies: Sequence[str]) -> list[str]:
@@ -197,21 +229,70 @@ def _pieces(replies: Sequence[str]) -> list[str]:
     return [*sorted(words), *"#$%*()[]{}<>,.;:!?'\"-+=/\\ \n0123456789", "\n\n", "####", "\\boxed{"]
 
 
-def _check_deterministic(verifier: Verifier, problems: Sequence[Problem], replies: Sequence[str]) -> None:
-    cases = [(problem, reply) for problem in problems for reply in (*replies, "", "1, 2 or 3")]
-    first = [_grade(verifier, *case) for case in cases]
+def _check_deterministic(verifier: Verifier, lab: _Lab, problems: Sequence[Problem], replies: Sequence[str]) -> None:
+    # The replies are asked of every problem in turn, so that what one call leaves behind meets another target.
+    cases = [(problem, reply) for reply in dict.fromkeys((*replies, "", "1, 2 or 3")) for problem in problems]
+    elsewhere = lab.verdicts(cases[::-1])[::-1]  # first where a hang does no harm
+    began = time.monotonic()
+    first = [_ask(verifier, case) for case in cases]
+    allowed_s = lab.deadline_s + 20 * (time.monotonic() - began)
     copy: Verifier = pickle.loads(pickle.dumps(verifier))
-    elsewhere: list[Verdict] = []
-    thread = threading.Thread(target=lambda: elsewhere.extend(verifier(*case) for case in cases))
-    thread.start()
-    thread.join()
-    for how, again in (
-        ("a second call", [_grade(verifier, *case) for case in cases]),
-        ("a pickled copy", [_grade(copy, *case) for case in cases]),
-        ("another thread", elsewhere),
+
+    async def loop() -> list[object]:
+        return [_ask(verifier, case) for case in cases]
+
+    _same(lab, "deterministic: a second call gives the same", cases, first, [_ask(verifier, case) for case in cases])
+    back = [_ask(verifier, case) for case in cases[::-1]][::-1]
+    _same(lab, "deterministic: another order gives the same", cases, first, back)
+    _same(lab, "deterministic: a pickled copy gives the same", cases, first, [_ask(copy, case) for case in cases])
+    _same(lab, "deterministic: another process and order give the same", cases, first, elsewhere)
+    count = len(cases)
+    orders = [[(i + n * count // THREADS) % count for i in range(count)] for n in range(THREADS)]
+    tasks = [lambda order=order: _in_order(verifier, cases, order) for order in orders]
+    for law, work in (
+        ("threads: works from several at once", tasks),
+        ("asyncio: works inside an event loop", [lambda: asyncio.run(loop())]),
     ):
-        if len(again) != len(first):
-            raise _broken(verifier, f"deterministic: {how} gives the same", *cases[len(again)], "no verdict")
-        for case, one, two in zip(cases, first, again, strict=True):
-            if one != two:
-                raise _broken(verifier, f"deterministic: {how} gives the same", *case, f"{one} and then {two}")
+        for answers in _in_threads(work, allowed_s):
+            if len(answers) != count:
+                raise lab.refuse(law, cases[0], "no answer in time")
+            _same(lab, law, cases, first, answers)
+
+
+def _in_order(verifier: Verifier, cases: Sequence[Case], order: Sequence[int]) -> list[object]:
+    answers = {i: _ask(verifier, cases[i]) for i in order}
+    return [answers[i] for i in range(len(cases))]
+
+
+def _in_threads(tasks: Sequence[Callable[[], list[object]]], allowed_s: float) -> list[list[object]]:
+    """What every task gives in a thread of its own, all at once; [] for one that is late. The threads are daemons: it is left behind."""
+    found: list[list[object]] = [[] for _ in tasks]
+
+    def work(number: int) -> None:
+        found[number] = tasks[number]()
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(tasks))]
+    end = time.monotonic() + allowed_s
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(end - time.monotonic(), 0.0))
+    return found
+
+
+def _ask(verifier: Verifier, case: Case) -> object:
+    """The verdict, or what was raised instead, as something to compare and show."""
+    try:
+        return verifier(*case)
+    except Exception as error:  # noqa: BLE001 - whatever a verifier raises, the law that asked names it
+        return f"{type(error).__name__}: {error}"
+
+
+def _same(lab: _Lab, law: str, cases: Sequence[Case], first: Sequence[object], again: Sequence[object]) -> None:
+    for case, one, two in zip(cases, first, again, strict=True):
+        if one != two:
+            raise lab.refuse(law, case, f"{_shown(one)} and then {_shown(two)}")
+
+
+def _shown(answer: object) -> str:
+    return f"{answer.score} ({answer.why[:100]})" if isinstance(answer, Verdict) else str(answer)

@@ -23,10 +23,12 @@ from burnish.train.learner import AdamW, Learner
 from burnish.train.rollouts import (
     Group,
     OnPolicy,
+    Reward,
     RolloutLog,
     Sample,
     advantages,
     engine_gap,
+    flags_of,
     group_metrics,
     rollout_batch,
     samples,
@@ -37,6 +39,7 @@ from burnish.train.schedule import Constant, Schedule
 from burnish.train.session import Session, finished
 from burnish.train.sft import check_numbers, report_rows
 from burnish.verify.base import Verifier
+from burnish.verify.monitors import MONITORS, Monitor
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class RL(Stage):
     problems_per_step: groups a step, each of group_size replies; an epoch's last step takes what is left.
     updates_per_step:  optimizer steps on disjoint parts of a step's groups.
     normalize_std:     divide a group's advantages by its standard deviation (GRPO) or not (Dr. GRPO).
-    require_stop:      a reply cut by max_tokens gets reward 0 (Tülu 3.1); otherwise it is graded as it is.
+    reward:            how a verdict becomes a reward: Reward(missing_end=0.0) gives replies cut by max_tokens nothing (Tülu 3.1).
+    monitors:          what to look for in replies that may be gaming their grade; they report, and change no reward.
     patience:          stop after so many steps in a row in which no group had replies of different worth.
     """
 
@@ -65,7 +69,8 @@ class RL(Stage):
     lr: Schedule = field(default_factory=lambda: Constant(5e-7))
     updates_per_step: int = 1
     normalize_std: bool = True
-    require_stop: bool = False
+    reward: Reward = field(default_factory=Reward)
+    monitors: tuple[Monitor, ...] = MONITORS
     patience: int = 20
     weight_decay: float = 0.0
     clip_norm: float = 1.0
@@ -117,9 +122,9 @@ class RL(Stage):
             for step in session.remaining():
                 chosen = rows_of_step(step, len(problems), self.problems_per_step, self.seed)
                 began = time.monotonic()
-                groups, worth = self._rollouts(rollouts, step, [problems[i] for i in chosen], engine, policy)
+                groups, worth, flags_PG = self._rollouts(rollouts, step, [problems[i] for i in chosen], engine, policy)
                 generated = time.monotonic()
-                kept = samples(groups, worth, require_stop=self.require_stop)
+                kept = samples(groups, worth, reward=self.reward)
                 lr = self.lr.lr(step, self.steps)
                 found = self._learn(step, kept, learner, reference, lr)
                 if kept:
@@ -129,7 +134,7 @@ class RL(Stage):
                     "lr": lr,
                     "tokens": sum(len(t.completion.token_ids) for group in groups for t in group),
                     **found,
-                    **group_metrics(groups, worth, require_stop=self.require_stop),
+                    **group_metrics(groups, worth, flags_PG, reward=self.reward, monitors=self.monitors),
                     "rollout_s": generated - began,
                     "learn_s": time.monotonic() - generated,
                 }
@@ -139,17 +144,18 @@ class RL(Stage):
 
     def _rollouts(
         self, rollouts: RolloutLog, step: int, problems: Sequence[Problem], engine: Engine, policy: Policy
-    ) -> tuple[list[Group], list[list[float]]]:
-        """A group of graded replies a problem, and their advantages; what an interrupted run generated is not paid twice."""
+    ) -> tuple[list[Group], list[list[float]], list[list[dict[str, str]]]]:
+        """A group of graded replies a problem, their advantages and flags; what an interrupted run generated is not paid twice."""
         kept = rollouts.replay(step + 1, len(problems), self.group_size)
         groups = kept or collect(
             engine, policy.renderer, problems, n=self.group_size, sampling=self.sampling, verifiers=self.verifiers,
             seed=self.seed, purpose="rl", step=step,
         )  # fmt: skip
-        worth = advantages(groups, require_stop=self.require_stop, std=self.normalize_std)
+        worth = advantages(groups, reward=self.reward, std=self.normalize_std)
+        flags_PG = flags_of(groups, self.monitors)
         if kept is None:
-            rollouts.write(step + 1, groups, worth)
-        return groups, worth
+            rollouts.write(step + 1, groups, worth, flags_PG)
+        return groups, worth, flags_PG
 
     def _learn(
         self, step: int, kept: Sequence[Sample], learner: Learner, reference: Policy | None, lr: float

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from burnish.losses.policy import GRPO
 from burnish.model.policy import Policy
 from burnish.text.render import Rendered
 from burnish.train.rows import split, spread, stack
+from burnish.verify.monitors import Monitor, flags, rates
+from burnish.verify.shaping import SoftOverlong
 
 Group = list[Trajectory]
 
@@ -48,37 +50,58 @@ class Sample:
         return len(self.trajectory.prompt_ids) + len(self.trajectory.completion.token_ids)
 
 
-def score(trajectory: Trajectory, require_stop: bool) -> float | None:
-    """The reward of a reply; None for one that could not be graded or that the engine gave up.
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """How the verdict on a reply becomes its reward. Verdicts are in [0, 1]; penalties for what only the sampler knows may go below.
 
-    require_stop: a reply cut by the token limit gets 0, however it was graded (the rule of Tülu 3.1).
+    missing_end: the reward of a reply that max_tokens cut before its end-of-turn, in place of its grade; None: it is graded
+                 as it is. 0 is the rule of Tülu 3.1. -1 is that of Tülu 3, in units of a right answer: -10, where a
+                 right one is worth 10 (arXiv:2411.15124 table 21).
+    overlong:    DAPO's penalty for long replies, in tokens, added to the grade.
     """
-    if trajectory.completion.finish is Finish.ABORT:
-        return None
-    if require_stop and trajectory.completion.finish is Finish.LENGTH:
-        return 0.0
-    return trajectory.verdict.score
+
+    missing_end: float | None = None
+    overlong: SoftOverlong | None = None
+    VERSION: ClassVar[int] = 1
+
+    def of(self, trajectory: Trajectory) -> float | None:
+        """The reward of a reply; None for one that could not be graded or that the engine gave up."""
+        if trajectory.completion.finish is Finish.ABORT:
+            return None
+        if self._unended(trajectory):
+            return self.missing_end
+        score = trajectory.verdict.score
+        if score is None or self.overlong is None:
+            return score
+        return score + self.overlong.penalty(len(trajectory.completion.token_ids))
+
+    def passed(self, trajectory: Trajectory) -> bool:
+        """Whether the reply has the full score, and an end where one is asked for."""
+        return trajectory.verdict.score == 1.0 and not self._unended(trajectory)
+
+    def _unended(self, trajectory: Trajectory) -> bool:
+        return self.missing_end is not None and trajectory.completion.finish is Finish.LENGTH
 
 
-def advantages(groups: Sequence[Group], *, require_stop: bool, std: bool) -> list[list[float]]:
+def advantages(groups: Sequence[Group], *, reward: Reward, std: bool) -> list[list[float]]:
     """The group-relative advantage of every reply; 0 throughout groups that teach nothing and for ungraded replies."""
     found: list[list[float]] = []
     for group in groups:
-        scores = [score(trajectory, require_stop) for trajectory in group]
+        scores = [reward.of(trajectory) for trajectory in group]
         rewards_1G = torch.tensor([[value or 0.0 for value in scores]], dtype=torch.float64)
         graded_1G = torch.tensor([[value is not None for value in scores]])
         found.append(group_relative(rewards_1G, graded_1G, std=std)[0].tolist())
     return found
 
 
-def samples(groups: Sequence[Group], advantages_PG: Sequence[Sequence[float]], *, require_stop: bool) -> list[Sample]:
+def samples(groups: Sequence[Group], advantages_PG: Sequence[Sequence[float]], *, reward: Reward) -> list[Sample]:
     """The graded replies of the groups in which not all were equally good."""
     return [
         Sample(trajectory, g, advantage)
         for g, (group, row) in enumerate(zip(groups, advantages_PG, strict=True))
         if any(row)
         for trajectory, advantage in zip(group, row, strict=True)
-        if score(trajectory, require_stop) is not None and trajectory.completion.token_ids
+        if reward.of(trajectory) is not None and trajectory.completion.token_ids
     ]
 
 
@@ -143,15 +166,30 @@ class OnPolicy:
         return self.loss.metrics(logp_BT, replace(batch, old_BT=logp_BT.detach())) | {"engine_gap": gap}
 
 
+def flags_of(groups: Sequence[Group], monitors: Sequence[Monitor]) -> list[list[dict[str, str]]]:
+    """What the monitors see in every reply."""
+    return [[flags(monitors, t.problem, t.completion.text) for t in group] for group in groups]
+
+
 def group_metrics(
-    groups: Sequence[Group], advantages_PG: Sequence[Sequence[float]], *, require_stop: bool
+    groups: Sequence[Group],
+    advantages_PG: Sequence[Sequence[float]],
+    flags_PG: Sequence[Sequence[dict[str, str]]],
+    *,
+    reward: Reward,
+    monitors: Sequence[Monitor],
 ) -> dict[str, float]:
-    """What a step's replies were like: reward (mean over graded replies, by source too), pass_rate, length, counts."""
+    """What a step's replies were like: reward (mean over graded replies, by source too), pass_rate, length, counts, flags.
+
+    flag/<name>: the share of replies in which a monitor sees something; flagged_passes: the share of those with the full
+    score in which any of them does.
+    """
     every = [trajectory for group in groups for trajectory in group]
-    scored = [(t, value) for t in every if (value := score(t, require_stop)) is not None]
+    seen = [flagged for row in flags_PG for flagged in row]
+    scored = [(t, value) for t in every if (value := reward.of(t)) is not None]
     found: dict[str, float] = {
         "reward": _mean([value for _, value in scored]),
-        "pass_rate": _mean([float(value >= 1.0) for _, value in scored]),
+        "pass_rate": _mean([float(reward.passed(t)) for t, _ in scored]),
         "length": _mean([float(len(t.completion.token_ids)) for t in every]),
         "cut_share": _mean([float(t.completion.finish is Finish.LENGTH) for t in every]),
         "groups": len(groups),
@@ -160,6 +198,11 @@ def group_metrics(
     }
     for source in sorted({t.problem.source for t, _ in scored}):
         found[f"reward/{source}"] = _mean([value for t, value in scored if t.problem.source == source])
+    if monitors:
+        found |= {f"flag/{name}": rate for name, rate in rates(monitors, seen).items()}
+        found["flagged_passes"] = _mean(
+            [float(bool(flagged)) for t, flagged in zip(every, seen, strict=True) if reward.passed(t)]
+        )
     return found
 
 
@@ -194,11 +237,19 @@ class RolloutLog:
             groups[record["group"]].append(trajectory_from_json(record))
         return groups
 
-    def write(self, step: int, groups: Sequence[Group], advantages_PG: Sequence[Sequence[float]]) -> None:
-        """Add a step's replies."""
-        for g, (group, row) in enumerate(zip(groups, advantages_PG, strict=True)):
-            for trajectory, advantage in zip(group, row, strict=True):
+    def write(
+        self,
+        step: int,
+        groups: Sequence[Group],
+        advantages_PG: Sequence[Sequence[float]],
+        flags_PG: Sequence[Sequence[dict[str, str]]],
+    ) -> None:
+        """Add a step's replies, each with what the monitors see in it."""
+        for g, (group, row, seen) in enumerate(zip(groups, advantages_PG, flags_PG, strict=True)):
+            for trajectory, advantage, flagged in zip(group, row, seen, strict=True):
                 record = {"step": step, "group": g, "advantage": advantage, **trajectory_to_json(trajectory)}
+                if flagged:
+                    record["flags"] = flagged
                 self._log.append(record)
                 # They are in the file; a long run would fill memory with them.
                 self._log.records.clear()

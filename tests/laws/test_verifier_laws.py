@@ -1,19 +1,18 @@
-"""The shipped verifiers keep the laws, and the laws catch verifiers that do not."""
+"""The shipped verifiers keep the laws. That the laws catch verifiers that do not: test_verifier_mutants.py."""
 
 from __future__ import annotations
 
-import itertools
 import json
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from burnish.core.types import Check, Problem, Verdict, user
+from burnish.core.types import Check, Problem, user
 from burnish.errors import VerifierError
 from burnish.testing.laws import check_verifier
 from burnish.verify.gsm8k import GSM8K
 from burnish.verify.ifeval import IFEval
+from burnish.verify.shaping import Every, Form, Length, Thinking, Weighted
 
 SUMS = [
     Problem(user("48 + 24?"), Check("gsm8k", "72"), "48 / 2 = 24, and 48 + 24 = 72.\n#### 72"),
@@ -71,9 +70,11 @@ def test_number_verifiers_keep_the_laws(rule: Any) -> None:
 
 
 def test_the_published_number_rule_keeps_the_laws_of_a_last_number_rule() -> None:
-    check_verifier(GSM8K("tulu3"), SUMS, many_candidates="only last")
+    check_verifier(GSM8K("tulu3"), SUMS, many_candidates="only last", signed=False)
     with pytest.raises(VerifierError, match="many candidates"):
-        check_verifier(GSM8K("tulu3"), SUMS)
+        check_verifier(GSM8K("tulu3"), SUMS, signed=False)
+    with pytest.raises(VerifierError, match="mutations"):
+        check_verifier(GSM8K("tulu3"), SUMS, many_candidates="only last")
 
 
 @pytest.mark.parametrize("partial", [False, True])
@@ -89,134 +90,40 @@ def test_the_instruction_verifier_keeps_the_laws_on_every_instruction(mode: Any,
     )
 
 
-@dataclass(frozen=True)
-class Exact:
-    """A verifier that keeps every law: the whole reply is the target. What the planted bugs below start from."""
-
-    VERSION: ClassVar[int] = 1
-    ACCEPTS: ClassVar[tuple[tuple[str, str], ...]] = (("7", "7"), ("8", "8"), ("9", "9"))
-    REJECTS: ClassVar[tuple[tuple[str, str], ...]] = (("7", "8"), ("7", ""), ("7", "71"))
-
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        return Verdict(float(text.strip() == problem.check.target), f"{text[:20]!r}")
+FORM = Form()
 
 
-class Contains(Exact):
-    REJECTS = (("7", "8"), ("7", ""), ("7", "x"))
-
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        return Verdict(float(problem.check.target in text), "looked for it")
-
-
-class AnyWord(Contains):
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        return Verdict(float(problem.check.target in text.replace(",", " ").split()), "looked for the word")
-
-
-class RaisesOnEmpty(Exact):
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        return Verdict(float(text.split()[0] == problem.check.target and len(text) < 3), "first word")
-
-
-class AlwaysPasses(Exact):
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        return Verdict(1.0, "fine")
-
-
-class NeverPasses(Exact):
-    ACCEPTS = (("7", "7"), ("8", "8"))
-
-
-class RejectsLargeGold(Exact):
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        return Verdict(float(text == problem.check.target and len(text) < 2), "short ones only")
-
-
-class Silent(Exact):
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        found = super().__call__(problem, text)
-        return found if len(text) < 40 else Verdict(None, " ")
-
-
-class Scores(Exact):
-    def __call__(self, problem: Problem, text: str) -> Any:
-        return float(text == problem.check.target)
-
-
-class Changes(Exact):
-    calls: ClassVar[itertools.count[int]] = itertools.count()
-
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        found = super().__call__(problem, text)
-        return Verdict(found.score, f"call {next(self.calls)}")
-
-
-class Slow(Exact):
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        for _ in range(len(text) // 5_000):
-            sorted(text * 4)
-        return super().__call__(problem, text)
-
-
-@dataclass(frozen=True)
-class Remembers(Exact):
-    """Its answer depends on an object that a pickled copy does not share."""
-
-    seen: object = Exact
-
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        return Verdict(super().__call__(problem, text).score, f"{id(self) == OWNER.get('id', id(self))}")
-
-
-OWNER: dict[str, int] = {}
-GOLD = [Problem(user("?"), Check("exact", n)) for n in ("7", "72")]
-
-
-def test_a_lawful_verifier_passes() -> None:
-    check_verifier(Exact(), GOLD)
+def in_form(problem: Problem) -> list[str]:
+    return [FORM.write(problem.solution, "Let me see.")]
 
 
 @pytest.mark.parametrize(
-    ("verifier", "law"),
+    "verifier",
     [
-        (Contains(), "mutations"),
-        (AnyWord(), "many candidates"),
-        (RaisesOnEmpty(), "never raises"),
-        (AlwaysPasses(), "REJECTS are as it says"),
-        (NeverPasses(), "at least 3"),
-        (RejectsLargeGold(), "gold: accepts"),
-        (Silent(), "reasons"),
-        (Scores(), "gives a Verdict"),
-        (Changes(), "deterministic: a second call"),
+        Thinking(GSM8K()),
+        Thinking(GSM8K("strict"), required=False),
+        Every((Thinking(GSM8K()), FORM)),
+        Weighted(((Thinking(GSM8K()), 0.9), (FORM, 0.1))),
+        Length(Thinking(GSM8K()), most=60, least=1, soft=20),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exact) else "",
+    ids=lambda verifier: type(verifier).__name__,
 )
-def test_planted_bugs_are_caught_by_the_law_that_names_them(verifier: Exact, law: str) -> None:
-    with pytest.raises(VerifierError, match=law):
-        check_verifier(verifier, GOLD)
+def test_wrappers_keep_the_laws_of_what_they_wrap(verifier: Any) -> None:
+    check_verifier(verifier, SUMS, gold=in_form)
 
 
-def test_a_verifier_that_takes_too_long_is_caught() -> None:
-    with pytest.raises(VerifierError, match="never hangs"):
-        check_verifier(Slow(), GOLD, deadline_s=1e-3)
+def test_a_form_and_a_length_keep_the_laws_alone() -> None:
+    check_verifier(FORM)
+    check_verifier(Length(GSM8K(), most=40, soft=10), SUMS)
 
 
-def test_a_pickled_copy_that_grades_differently_is_caught() -> None:
-    verifier = Remembers()
-    OWNER["id"] = id(verifier)
-    try:
-        with pytest.raises(VerifierError, match="pickled copy"):
-            check_verifier(verifier, GOLD)
-    finally:
-        OWNER.clear()
-
-
-def test_without_examples_of_its_own_mutations_must_be_given_for_targets_that_are_not_numbers() -> None:
-    words = [Problem(user("?"), Check("exact", "moon"))]
-
-    class Prefix(Exact):
-        def __call__(self, problem: Problem, text: str) -> Verdict:
-            return Verdict(float(text[:1] == problem.check.target[:1] and text != "71"), "first letter")
-
-    with pytest.raises(VerifierError, match="mutations"):
-        check_verifier(Prefix(), words, mutate=lambda problem: ["mood"])
+def test_parts_with_a_target_each_keep_the_laws() -> None:
+    pairs = [
+        Problem(user(p.prompt[-1].content), Check("both", json.dumps([p.check.target, p.check.target])), p.solution)
+        for p in SUMS
+    ]
+    check_verifier(
+        Every((GSM8K("strict"), GSM8K("flexible")), targets="each"), pairs,
+        mutate=lambda problem: ["#### 1", "72", "#### 72 or 73"],
+        candidates=lambda problem: (json.loads(problem.check.target)[0], "1", "2", "3"),
+    )  # fmt: skip

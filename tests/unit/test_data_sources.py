@@ -115,7 +115,7 @@ def test_every_training_file_has_a_source(data_dir: Path) -> None:
 def test_what_is_a_test_may_not_be_trained_on() -> None:
     held_out = {source.name for source in SETS if source.evaluation_only}
     assert held_out == set(TESTS) | {
-        "gsm8k/test", "math/test", "math/500", "ifeval", "mbpp/test", "mbpp/prompt", "self_instruct/user_oriented",
+        "gsm8k/test", "math/test", "math/500", "ifeval", "mbpp/test", "mbpp/prompt", "humaneval", "humanevalplus", "mbppplus", "self_instruct/user_oriented",
     }  # fmt: skip
     with pytest.raises(RecipeError, match="mbpp/test is for evaluation only"):
         Curate((Take(MBPPDemos("test"), All()),)).check(None)

@@ -77,15 +77,18 @@ def test_every_way_of_naming_a_problem(tmp_path: Path):
         {"prompt": "7 + 7?", "response": "14"},
         {"id": "nobody", "prompt": "1 + 1?", "response": "2"},
     )
-    result = grade(PLAIN, path, out=tmp_path / "verdicts.jsonl")
+    result = grade(PLAIN, path, out=tmp_path / "graded")
     assert (result["n"], result["score"], result["responses"]) == (4, 0.75, 6)
     assert result["missing"] == {"count": 2, "first": [problems[4].id, problems[5].id]}
     assert result["unknown"] == {"count": 1, "first": ["7 + 7?"]}
     assert result["repeated_lines"] == 2
     assert result["score_missing_as_0"] == 0.5
-    assert result["by_category"] == {"high": {"n": 1, "score": 1.0}, "low": {"n": 3, "score": pytest.approx(2 / 3)}}
-    lines = [json.loads(line) for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
+    # Of the low ones 1, 1 and 0 (a problem's two replies are one mean): sample deviation sqrt(1/3), over sqrt(3).
+    low = {"n": 3, "score": pytest.approx(2 / 3), "standard_error": pytest.approx(1 / 3), "ungraded": 0}
+    assert result["by_category"] == {"high": {"n": 1, "score": 1.0, "standard_error": 0.0, "ungraded": 0}, "low": low}
+    lines = [json.loads(line) for line in (tmp_path / "graded" / "verdicts.jsonl").read_text().splitlines()]
     assert [(v["line"], v["score"]) for v in lines] == [(1, 1), (2, 1), (3, 0), (4, 1), (5, 1), (7, 1)]
+    assert json.loads((tmp_path / "graded" / "summary.json").read_text()) == result
 
 
 def test_a_benchmarks_own_keys_replace_places(tmp_path: Path):

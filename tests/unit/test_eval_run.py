@@ -128,7 +128,8 @@ def test_ceiling_and_floor(tmp_path: Path):
     top = run([SUMS], GoldAnswers(), tmp_path / "gold")["tasks"][0]
     assert (top["n"], top["score"], top["standard_error"], top["ungraded"], top["cut_share"]) == (12, 1.0, 0.0, 0, 0.0)
     assert top["interval"][1] == 1.0
-    assert top["by_category"] == {"even": {"n": 6, "score": 1.0}, "odd": {"n": 6, "score": 1.0}}
+    whole = {"n": 6, "score": 1.0, "standard_error": 0.0, "ungraded": 0}
+    assert top["by_category"] == {"even": whole, "odd": whole}
     assert top["published"][0]["model"] == "someone"
     assert top["settings"]["sampling"]["max_tokens"] == SUMS.sampling.max_tokens
     assert top["settings"]["revision"] == "generated"

@@ -145,7 +145,7 @@ def test_a_verifier_that_raises_is_ungraded_not_zero(folders: Path) -> None:
         verifiers=VERIFIERS, seed=0, on_graded=lambda t: seen.append(t.verdict.score),
     )  # fmt: skip
     assert seen == [None, None]
-    assert groups[0][0].verdict.why == "the verifier 'broken' raised KeyError: 'target'"
+    assert groups[0][0].verdict.why == "verifier Broken raised KeyError: 'target'"
 
 
 def test_a_missing_verifier_names_the_nearest(folders: Path) -> None:

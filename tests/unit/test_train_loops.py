@@ -30,6 +30,7 @@ from burnish.pipeline.progress import Console
 from burnish.rollout.engine import Sampling
 from burnish.train.dpo import Preference
 from burnish.train.grpo import RL
+from burnish.train.rollouts import Reward
 from burnish.train.schedule import Constant
 from burnish.train.sft import SFT
 
@@ -223,6 +224,11 @@ def test_rl_records(straight: dict[str, Path]) -> None:
             assert abs(sum(line["advantage"] for line in mine if line["group"] == group)) < 1e-6
     assert {line["completion"]["policy_version"] for line in lines} == {f"step {step}" for step in range(6)}
     assert any(name.startswith("reward/s") for name in records[0])
+    for record in records:
+        mine = [line for line in lines if line["step"] == record["step"]]
+        for name in ("answer_list", "repetition", "degenerate_length"):
+            assert record[f"flag/{name}"] == sum(name in line.get("flags", {}) for line in mine) / len(mine)
+        assert 0.0 <= record["flagged_passes"] <= 1.0
 
 
 def test_rl_on_policy_ratio_is_one_and_reward_rises(root: Path) -> None:
@@ -251,9 +257,9 @@ def test_rl_gives_up_when_nothing_can_be_learned(root: Path) -> None:
 
 
 def test_rl_cut_replies_can_be_worth_nothing(root: Path) -> None:
-    """With one new token no reply can end, so with require_stop all are 0 although the verifier says 1."""
+    """With one new token no reply can end, so with missing_end=0 all are 0 although the verifier says 1."""
     stage = RL(
-        START, DATA, {"letters": Always(1.0)}, steps=1, problems_per_step=2, group_size=2, require_stop=True,
+        START, DATA, {"letters": Always(1.0)}, steps=1, problems_per_step=2, group_size=2, reward=Reward(missing_end=0.0),
         sampling=Sampling(max_tokens=1),
     )  # fmt: skip
     ctx = context(root, "rl-cut", EVERY_STEP)

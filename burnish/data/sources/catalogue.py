@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 
 from burnish.data.licences import terms
 from burnish.data.sources import tulu3
+from burnish.data.sources.code_problems import HumanEvalPlusProblems, HumanEvalProblems, MBPPPlusProblems
 from burnish.data.sources.gsm8k import GSM8KDemos, GSM8KProblems
 from burnish.data.sources.held_out import TESTS, TestPrompts
 from burnish.data.sources.hub import Hub
@@ -22,7 +23,7 @@ from burnish.data.sources.instruction_sets import (
     UserOriented,
 )
 from burnish.data.sources.math import MATHDemos, MATHProblems
-from burnish.data.sources.mbpp import MBPPDemos
+from burnish.data.sources.mbpp import MBPPDemos, MBPPProblems
 from burnish.data.sources.pinned import PinnedSource
 from burnish.data.sources.preference_sets import PREFERENCE_SETS, PreferenceSet
 from burnish.data.sources.seed_prompts import ConstraintSeeds
@@ -36,6 +37,8 @@ def published() -> tuple[PinnedSource, ...]:
         MATHProblems("train"), MATHProblems("test"), MATHProblems("500"), MATHDemos(),
         IFEvalPrompts(),
         MBPPDemos("train"), MBPPDemos("validation"), MBPPDemos("test"), MBPPDemos("prompt"),
+        MBPPProblems("train"), MBPPProblems("validation"), MBPPProblems("test"), MBPPProblems("prompt"),
+        HumanEvalProblems(), HumanEvalPlusProblems(), MBPPPlusProblems(),
         *(FlanCoT(name) for name in FLAN_COT_SETS),
         P3Prompts(), SeedTasks(), UserOriented(),
         *(AlpacaSet(name) for name in ALPACA_SETS),

@@ -1,0 +1,68 @@
+"""Verdicts of many replies, found in parallel and kept as they come, so that a killed grading goes on where it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from burnish.core.files import JsonlLog
+from burnish.core.fingerprint import content_id, encode
+from burnish.core.types import Problem, Verdict
+from burnish.pipeline.progress import Console
+from burnish.verify.apart import Case, grade_all
+from burnish.verify.base import Verifier
+
+
+class Verdicts:
+    """Grades replies, each once. With a folder, verdicts are kept in its graded.jsonl and not paid for again.
+
+    A verdict is kept under the hash of the verifier (its class, fields and VERSION), the problem's content id and the
+    reply's text, so that the file serves any later grading of the same texts. What could not be graded is asked again.
+
+    jobs: replies graded at a time in worker processes; 1 grades in this process. The verdicts are the same.
+    """
+
+    def __init__(self, folder: Path | None, *, jobs: int, console: Console) -> None:
+        self._jobs, self._console = jobs, console
+        self._log = JsonlLog(folder / "graded.jsonl") if folder is not None else None
+        self._known: dict[str, Verdict] = {}
+        if self._log is not None:
+            self._known = {r["key"]: Verdict(r["score"], r["why"]) for r in self._log.records}
+            self._log.records.clear()  # they are in the file
+
+    def of(self, verifier: Verifier, cases: Sequence[Case], title: str) -> list[Verdict]:
+        """One verdict a case, in order. Equal cases are graded once."""
+        rule = encode(verifier, identity=True)
+        keys = [_key(rule, problem, text) for problem, text in cases]
+        missing = {key: case for key, case in zip(keys, cases, strict=True) if key not in self._known}
+        found = {key: self._known[key] for key in keys if key in self._known}
+        names = list(missing)
+        with self._console.bar(title, len(found) + len(names), "replies", done=len(found)) as bar:
+
+            def keep(number: int, verdict: Verdict) -> None:
+                found[names[number]] = verdict
+                if verdict.score is not None:
+                    self._known[names[number]] = verdict
+                    if self._log is not None:
+                        self._log.append({"key": names[number], "score": verdict.score, "why": verdict.why})
+                        self._log.records.clear()
+                bar.advance()
+
+            grade_all(verifier, list(missing.values()), keep, jobs=self._jobs)
+        return [found[key] for key in keys]
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._log is not None:
+            self._log.close()
+
+
+def processors() -> int:
+    """The processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _key(rule: object, problem: Problem, text: str) -> str:
+    return content_id("verdict", [rule, problem.id, text])
