@@ -208,6 +208,16 @@ def test_tests_that_do_not_run_leave_the_reply_ungraded():
         assert why in verdict.why
 
 
+def test_packages_are_there_when_they_are_named():
+    target = {"setup": "import numpy as np", "names": ["f"], "tests": ["assert np.allclose(f(3), [0, 2, 4])"]}
+    program = "import numpy as np\ndef f(n): return 2 * np.arange(n)"
+    assert grade(program, target, FunctionTests(packages=("numpy",))) == Verdict(1.0, "passes the test")
+    assert grade(program.replace("2 *", "3 *"), target, FunctionTests(packages=("numpy",))).score == 0.0
+    without = grade(program, {"tests": ["assert list(f(1)) == [0]"]})
+    assert without.score == 0.0
+    assert "ModuleNotFoundError" in without.why
+
+
 def test_an_unknown_sandbox_leaves_the_reply_ungraded():
     verdict = grade(RIGHT, verifier=FunctionTests(sandbox="no such kind"))
     assert verdict.score is None

@@ -5,7 +5,7 @@ chat template, no shots; the user turn is the function's head and docstring, the
 empty line and "```python", and the same words begin the reply. Temperature 0.8, top_p 0.95, 512 new tokens, seven stop
 strings. The paper asks 20 times a problem and reports pass@10 (20 lines a problem in the file that `burnish grade` reads);
 the score here is the mean over replies, pass@1. Program: prompt and reply joined as they are, 3 s of processor time
-(HumanEval) and 20 s (HumanEval+). The paper's HumanEval+ runs its tests as code; here the same inputs are compared with
+(HumanEval) and 20 s (HumanEval+); programs may import numpy. The paper's HumanEval+ runs its tests as code; here the same inputs are compared with
 the reference's outputs, with EvalPlus's own rule for problem 32, which that code cannot pass.
 
 rule="flexible" finds the program in any kind of reply: code blocks, a function written anew, a body without indentation.
@@ -74,6 +74,6 @@ def task(plus: bool = False, rule: Literal["tulu3", "flexible"] = "tulu3", limit
     name = ("humanevalplus" if plus else "humaneval") + ("" if rule == "tulu3" else f"_{rule}")
     source = Prefilled(HumanEvalPlusProblems() if plus else HumanEvalProblems())
     return EvalTask(
-        name, source, FunctionTests(rule, cpu_s=20.0 if plus else 3.0), SAMPLING, metric="pass@1", limit=limit,
+        name, source, FunctionTests(rule, cpu_s=20.0 if plus else 3.0, packages=("numpy",)), SAMPLING, metric="pass@1", limit=limit,
         published=PUBLISHED_PLUS if plus else PUBLISHED, prefill=PREFILL,
     )  # fmt: skip

@@ -25,6 +25,6 @@ def task(plus: bool = False, limit: int | None = None) -> EvalTask:
     """MBPP's test split, or MBPP+ with `plus`."""
     source = Prefilled(MBPPPlusProblems() if plus else MBPPProblems("test"), PREFILL)
     return EvalTask(
-        "mbppplus" if plus else "mbpp", source, FunctionTests(cpu_s=20.0 if plus else 10.0),
+        "mbppplus" if plus else "mbpp", source, FunctionTests(cpu_s=20.0 if plus else 10.0, packages=("numpy",)),
         dataclasses.replace(SAMPLING, stop=STOPS), metric="pass@1", limit=limit, prefill=PREFILL.lstrip(),
     )  # fmt: skip

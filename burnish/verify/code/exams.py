@@ -44,6 +44,17 @@ class Tally(NamedTuple):
     why: str
 
 
+class Place(NamedTuple):
+    """Which sandbox programs run in: its kind, and the packages they may import beside the standard library."""
+
+    kind: str = "auto"
+    packages: tuple[str, ...] = ()
+
+    def box(self) -> Sandbox:
+        """The sandbox, started before or new. Raises VerifierError where there is none."""
+        return sandbox(self.kind, self.packages)
+
+
 class Ungraded(VerifierError):
     """The exam says nothing about the program: its tests cannot be used, or the sandbox failed."""
 
@@ -137,19 +148,19 @@ class Examiner:
         return self.lines.session.close()
 
 
-# Examiners that wait for work, by process (a forked child must not use its parent's) and kind of sandbox.
+# Examiners that wait for work, by process (a forked child must not use its parent's) and sandbox.
 # Deques, because their append and pop need no lock that a fork could copy while it is held.
-_waiting: dict[tuple[int, str], deque[Examiner]] = {}
+_waiting: dict[tuple[int, Place], deque[Examiner]] = {}
 
 
 @contextlib.contextmanager
-def _examiner(kind: str, fresh: bool) -> Iterator[Examiner]:
+def _examiner(place: Place, fresh: bool) -> Iterator[Examiner]:
     """An examiner of this process, kept afterwards unless its exam broke it. fresh: start one, whatever waits."""
-    waiting = _waiting.setdefault((os.getpid(), kind), deque())
+    waiting = _waiting.setdefault((os.getpid(), place), deque())
     try:
-        examiner = Examiner(sandbox(kind)) if fresh else waiting.pop()
+        examiner = Examiner(place.box()) if fresh else waiting.pop()
     except IndexError:
-        examiner = Examiner(sandbox(kind))
+        examiner = Examiner(place.box())
     try:
         yield examiner
     except VerifierError:
@@ -164,7 +175,7 @@ def _examiner(kind: str, fresh: bool) -> Iterator[Examiner]:
 
 
 def examine(
-    spec: dict[str, Any], sources: Sequence[str], *, entry: str, trim: bool, partial: bool, limits: Limits, kind: str
+    spec: dict[str, Any], sources: Sequence[str], *, entry: str, trim: bool, partial: bool, limits: Limits, place: Place
 ) -> Tally:
     """Run the tests of `spec` against the program in `sources`.
 
@@ -177,19 +188,21 @@ def examine(
     order = json.dumps({"run": key, "program": program, "partial": partial}).encode("ascii")
     for fresh in (False, True):
         try:
-            with _examiner(kind, fresh) as examiner:
+            with _examiner(place, fresh) as examiner:
                 seconds = examiner.prepare(key, spec)
                 cpu = max(limits.cpu_s, min(REFERENCE_FACTOR * seconds, LONGEST_S))
-                return _hold(examiner, order, dataclasses.replace(limits, cpu_s=cpu, wall_s=PATIENCE_S + 2 * cpu), kind)
+                return _hold(
+                    examiner, order, dataclasses.replace(limits, cpu_s=cpu, wall_s=PATIENCE_S + 2 * cpu), place
+                )
         except Lost:  # one that waited may have ended meanwhile
             if fresh:
                 raise
     raise AssertionError("unreachable")
 
 
-def _hold(examiner: Examiner, order: bytes, limits: Limits, kind: str) -> Tally:
+def _hold(examiner: Examiner, order: bytes, limits: Limits, place: Place) -> Tally:
     """Carry lines between the two until the examiner has a result."""
-    candidate = Lines(sandbox(kind).open(Program(bundle("candidate", "wire", "candidate"), limits=limits)))
+    candidate = Lines(place.box().open(Program(bundle("candidate", "wire", "candidate"), limits=limits)))
     ended: Outcome | None = None
     asked = False
     try:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from burnish.core.fingerprint import not_identity
 from burnish.core.types import Problem, Verdict
 from burnish.errors import VerifierError, nearest
-from burnish.verify.code.exams import examine
+from burnish.verify.code.exams import Place, examine
 from burnish.verify.code.extraction import RULES, Extraction, read
 from burnish.verify.code.oracles import ORACLES
 from burnish.verify.code.parallel import side_by_side
@@ -42,6 +42,7 @@ class FunctionTests:
     cpu_s:     seconds of processor time for all calls of a program together. With a reference solution it gets at least
                four times that one's time, up to 60 s.
     memory_mb: MiB it may use.
+    packages:  distributions that programs and tests may import, e.g. ("numpy",); the standard library is always there.
     sandbox:   which kind contains it; says where it runs, not what is graded.
 
     Program and tests run in two contained processes. The program's holds no test and no expected value, and only plain
@@ -67,6 +68,7 @@ class FunctionTests:
     partial: bool = False
     cpu_s: float = 10.0
     memory_mb: int = 2048
+    packages: tuple[str, ...] = ()
     sandbox: str = not_identity(default="auto")
 
     def __post_init__(self) -> None:
@@ -92,7 +94,7 @@ class FunctionTests:
         try:
             passed, total, why = examine(
                 exam, reading.sources, entry=entry, trim=reading.trim, partial=self.partial, limits=limits,
-                kind=self.sandbox,
+                place=Place(self.sandbox, self.packages),
             )  # fmt: skip
         except VerifierError as error:  # Ungraded, or a machine without any sandbox
             return Verdict(None, str(error))

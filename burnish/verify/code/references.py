@@ -10,16 +10,17 @@ from typing import Any
 
 from burnish.core.files import write_atomic
 
+FORMAT = 1  # raised when values are written another way
 LARGEST = 32_000_000  # bytes of a file that is written
 
 
 def folder() -> Path:
-    """Where they are kept: ~/.cache/burnish/references. A file's name holds the target's hash and Python's version."""
+    """Where they are kept: ~/.cache/burnish/references. A file's name holds the target's hash, FORMAT and Python's version."""
     return Path.home() / ".cache" / "burnish" / "references"
 
 
 def _place(key: str) -> Path:
-    return folder() / f"{key}-{sys.version_info[0]}.{sys.version_info[1]}.json"
+    return folder() / f"{key}-{FORMAT}-{sys.version_info[0]}.{sys.version_info[1]}.json"
 
 
 def known(key: str) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from typing import ClassVar, Literal, NamedTuple
 from burnish.core.fingerprint import not_identity
 from burnish.core.types import Problem, Verdict
 from burnish.errors import VerifierError, nearest
+from burnish.verify.code.exams import Place
 from burnish.verify.code.extraction import RULES, Extraction, read
 from burnish.verify.code.function_tests import verdict
 from burnish.verify.code.parallel import side_by_side
-from burnish.verify.sandbox import Limits, Outcome, Program, sandbox
+from burnish.verify.sandbox import Limits, Outcome, Program
 
 _SUM = '{"tests": [{"input": "2 3\\n", "output": "5\\n"}, {"input": "10 -4\\n", "output": "6\\n"}]}'
 _ROOT = '{"inputs": ["2\\n"], "outputs": ["1.41421356\\n"]}'
@@ -38,7 +39,7 @@ class StdioTests:
     compare: "lines"   line by line, spaces at the ends of lines and empty lines at the end aside.
              "tokens"  word by word, however they are spaced.
              "numbers" as tokens, and two numbers are equal within 1e-6, absolutely or relatively.
-    extract, partial, memory_mb, sandbox: as in FunctionTests. cpu_s: seconds of processor time for one input.
+    extract, partial, memory_mb, packages, sandbox: as in FunctionTests. cpu_s: seconds of processor time for one input.
 
     The expected output is never inside the sandbox.
     """
@@ -61,6 +62,7 @@ class StdioTests:
     partial: bool = False
     cpu_s: float = 4.0
     memory_mb: int = 1024
+    packages: tuple[str, ...] = ()
     sandbox: str = not_identity(default="auto")
 
     def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ class StdioTests:
     def _outcomes(self, source: str, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
         """What the program did for each input; without `partial`, up to the batch with the first wrong one."""
         limits = Limits(cpu_s=self.cpu_s, wall_s=2 * self.cpu_s + 5, memory_mb=self.memory_mb)
-        box = sandbox(self.sandbox)
+        box = Place(self.sandbox, self.packages).box()
         for batch in (cases[:_FIRST], cases[_FIRST:]):
             outcomes = box.run([Program(source, stdin=case.given, limits=limits) for case in batch])
             yield from zip(batch, outcomes, strict=True)

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 from burnish.core.fingerprint import not_identity
 from burnish.core.types import Problem, Verdict
 from burnish.errors import VerifierError, nearest
-from burnish.verify.code.exams import Lines, bundle, told
+from burnish.verify.code.exams import Lines, Place, bundle, told
 from burnish.verify.code.extraction import RULES, Extraction, Reading, read
 from burnish.verify.code.function_tests import verdict
 from burnish.verify.code.parallel import side_by_side
-from burnish.verify.sandbox import Limits, Outcome, Program, sandbox
+from burnish.verify.sandbox import Limits, Outcome, Program
 
 _TARGET = json.dumps({
     "entry": "task_func",
@@ -48,7 +48,7 @@ class _Target(NamedTuple):
 class UnitTests:
     """Grades a program by unittest classes that run in its own process, as BigCodeBench does.
 
-    extract, partial, cpu_s, memory_mb, sandbox: as in FunctionTests. A target's prompt, its imports and the head of the
+    extract, partial, cpu_s, memory_mb, packages, sandbox: as in FunctionTests. A target's prompt, its imports and the head of the
     function, is put before the program with "pass" as its body, so that a program may leave the imports out.
 
     The promise is weaker than that of FunctionTests: program and tests share a process, so a program written to defeat
@@ -72,6 +72,7 @@ class UnitTests:
     partial: bool = False
     cpu_s: float = 30.0
     memory_mb: int = 2048
+    packages: tuple[str, ...] = ()
     sandbox: str = not_identity(default="auto")
 
     def __post_init__(self) -> None:
@@ -111,7 +112,7 @@ class UnitTests:
         """What the process reported, or why it was not asked further, or None where it ended; and how it ended."""
         limits = Limits(cpu_s=self.cpu_s, wall_s=2 * self.cpu_s + 5, memory_mb=self.memory_mb, output_kb=4096)
         source = bundle("beside", "wire", "candidate", "beside")
-        lines = Lines(sandbox(self.sandbox).open(Program(source, limits=limits)))
+        lines = Lines(Place(self.sandbox, self.packages).box().open(Program(source, limits=limits)))
         first, second = secrets.token_hex(16), secrets.token_hex(16)
         order = {"load": reading.sources, "entry": target.entry, "trim": reading.trim, "secret": first}
         loaded = _signed(_asked(lines, order, limits.wall_s), first)
