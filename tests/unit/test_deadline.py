@@ -156,6 +156,16 @@ def test_workers_are_renewed() -> None:
     assert not alive(first)
 
 
+def test_a_worker_of_a_large_process_is_used_again() -> None:
+    """A child begins with its parent's peak of memory on Linux, which says nothing of its own."""
+    done = script(
+        "from burnish.verify.deadline import RENEW_BYTES\n"
+        "held = b'x' * (RENEW_BYTES + (64 << 20))\ndel held\n"
+        "print(len({within(os.getpid, timeout_s=5) for _ in range(5)}))"
+    )
+    assert done.communicate(timeout=60)[0].strip() == "1"
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(VerifierError, match="seconds above 0"):
         within(operator.add, 1, 2, timeout_s=0)
