@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-from burnish.core.types import Row
+from burnish.core.types import Messages, Problem, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +115,14 @@ class DerivedSource:
         """Raise DataError unless the problems can be had."""
         if check := getattr(self.problems, "check", None):
             check(data)
+
+
+def reworded(problem: Problem, prompt: Messages, source: str) -> Problem:
+    """The problem asked in other words or behind examples; its lineage names the plain one.
+
+    What decontamination compares stays the plain question (annotations["fields"]): a template's own words in an item would
+    thin out every overlap.
+    """
+    asked = [turn.content for turn in problem.prompt if turn.role == "user"]
+    notes = {**problem.annotations, "fields": list(problem.annotations.get("fields") or asked[-1:])}
+    return replace(problem, prompt=prompt, source=source, lineage=(*problem.lineage, problem.id), annotations=notes)

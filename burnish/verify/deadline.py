@@ -70,7 +70,7 @@ def within(function: Callable[..., R], *args: Any, timeout_s: float, prepare: Ca
             f"within({_name(function)}): a function of the script that runs cannot be found by a worker process.\n"
             "  Move it to a module that can be imported."
         )
-    request = pickle.dumps((function, args, prepare, timeout_s))
+    request = pickle.dumps((_path(), pickle.dumps((function, args, prepare, timeout_s))))
     answer = _pool().run(request, _name(function), timeout_s)
     if answer.error is not None:
         raise answer.error
@@ -163,10 +163,9 @@ class _Worker:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         life, self.life = os.pipe()
-        path = [entry or str(Path.cwd()) for entry in sys.path]
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, json.dumps(path), str(theirs.fileno()), str(life)],
+                [sys.executable, "-P", "-c", _START, json.dumps(_path()), str(theirs.fileno()), str(life)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), life), start_new_session=True,
             )  # fmt: skip
@@ -242,6 +241,11 @@ def _ran(pid: int) -> _Ran:
     return _Ran((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] == "R")
 
 
+def _path() -> list[str]:
+    """Where this process imports from, for another one."""
+    return [entry or str(Path.cwd()) for entry in sys.path]
+
+
 def _processors() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -275,7 +279,10 @@ def serve(line_fd: int, life_fd: int) -> None:
 
 def _answer(line: Connection, request: bytes, prepared: set[Callable[[], object]]) -> _Answer:
     try:
-        function, args, prepare, timeout_s = pickle.loads(request)
+        path, call = pickle.loads(request)
+        if path != sys.path:  # the asking process can import more by now than when this one was started
+            sys.path[:] = path
+        function, args, prepare, timeout_s = pickle.loads(call)
         if prepare is not None and prepare not in prepared:
             prepare()
             prepared.add(prepare)

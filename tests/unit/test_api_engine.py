@@ -131,7 +131,7 @@ def test_a_wait_beyond_all_patience_ends_at_once(server: JudgeServer) -> None:
     assert answer.text is None
     assert answer.down
     assert "7,200 s" in answer.why
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 60
 
 
 def test_waits_that_servers_tell() -> None:
@@ -466,13 +466,13 @@ def test_a_budget_is_never_promised_twice(tmp_path: Path) -> None:
 
 def test_an_interrupt_ends_the_waiting_and_the_next_call_works(server: JudgeServer) -> None:
     there = endpoint(server)
-    server.script = [Say(body=completion("late"), hang_s=2.0)]
+    server.script = [Say(body=completion("late"), hang_s=10.0)]
     timer = threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
     timer.start()
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         there.answers([q("a"), q("a")])
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 8
     timer.join()
     assert there.answers([q("a")])[0].text == "echo a"
 

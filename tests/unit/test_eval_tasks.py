@@ -13,6 +13,10 @@ import pytest
 
 from burnish.core.files import read_jsonl
 from burnish.core.types import Completion, Finish
+from burnish.data.decontamination.items import item_of
+from burnish.data.sources.gsm8k import GSM8KProblems
+from burnish.data.sources.held_out import TestPrompts
+from burnish.data.sources.math import MATHProblems
 from burnish.errors import RecipeError
 from burnish.eval.answer import GoldAnswers, Item, OnReply
 from burnish.eval.grade import grade
@@ -125,3 +129,21 @@ def test_example_task(tmp_path: Path):
         assert module.main(out=tmp_path) == 1.0
     finally:
         del sys.modules[spec.name]
+
+
+# A task, and the test set of --data whose questions it asks.
+ASKED = {
+    "math": "math", "math_4shot": "math", "gsm8k_8shot": "gsm8k", "mmlu": "mmlu", "popqa": "popqa", "bbh": "bbh", "drop": "drop",
+    "humaneval": "humaneval", "mmlu_pro_validation": "mmlu_pro_validation", "truthfulqa_mc1_generated": "truthfulqa",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_decontamination_compares_the_question_and_not_the_template(name: str, data_dir: Path) -> None:
+    """The items of a task are those of its plain test set: instructions and examples around a question are no part of it."""
+    plain = {
+        "gsm8k": lambda: GSM8KProblems("test"),
+        "math": lambda: MATHProblems("test"),
+    }.get(ASKED[name], lambda: TestPrompts(ASKED[name]))()
+    wanted = sorted(item_of("t", row).prompt for row in plain.rows(data_dir))
+    assert sorted(item_of("t", row).prompt for row in find(name).problems(data_dir)) == wanted

@@ -112,7 +112,8 @@ class MBPPProblems(PinnedSource):
                 target["setup"] = setup
             yield Problem(
                 user(_asked(record)), Check("code", json.dumps(target, sort_keys=True)), _fenced(record),
-                source=self.name, licence=self.licence, annotations={"key": record["task_id"]},
+                source=self.name, licence=self.licence,
+                annotations={"key": record["task_id"], "fields": [record["text"].strip()]},
             )  # fmt: skip
 
 

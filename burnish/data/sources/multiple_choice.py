@@ -71,7 +71,7 @@ class MMLUQuestions(_Test):
             query = f"Question: {record['question']}\n" + "".join(
                 f" {letter}. {choice}\n" for letter, choice in zip(LETTERS, choices, strict=False)
             )
-            yield _problem(self, query, record["answer"], choices, record["subject"], number)
+            yield _problem(self, [record["question"]], query, record["answer"], choices, record["subject"], number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,10 @@ class MMLUProValidation(_Test):
             choices = _choices(record.get("options"), self, number)
             query = f"Question: {record['question']}\n" + "".join(f"{line}\n" for line in _lines(choices))
             steps = record["cot_content"].removeprefix(_COT).strip()
-            yield _problem(self, query, record["answer"], choices, record["category"], record.get("question_id"), steps)
+            asked = [record["question"]]
+            yield _problem(
+                self, asked, query, record["answer"], choices, record["category"], record.get("question_id"), steps
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ class TruthfulQAChoices(_Test):
             choices = sorted(marks, key=lambda choice: hashlib.sha256(f"{question}\n{choice}".encode()).hexdigest())
             letter = LETTERS[next(i for i, choice in enumerate(choices) if marks[choice])]
             query = f"Question: {question}\n" + "".join(f"{line}\n" for line in _lines(choices))
-            yield _problem(self, query, letter, choices, "", number)
+            yield _problem(self, [question], query, letter, choices, "", number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,8 @@ class AGIEvalSample:
                 passage = f"Passage: {record['passage']}\n" if record.get("passage") else ""
                 query = f"{passage}Question: {record['question']}\n" + "\n".join(_lines(choices))
                 query = _NEWLINES.sub("\n", _TIGHT.sub(r"\1 ", query))
-                yield _problem(self, query, record["label"], choices, task, f"{task}/{number}")
+                asked = [text for text in (record.get("passage"), record["question"]) if text]
+                yield _problem(self, asked, query, record["label"], choices, task, f"{task}/{number}")
 
 
 def _agieval(task: str) -> Pinned:
@@ -203,11 +207,19 @@ def _choices(value: Any, source: Any, number: int) -> list[str]:
 
 
 def _problem(
-    source: Any, query: str, letter: str, choices: list[str], category: str, key: object, steps: str = ""
+    source: Any,
+    asked: list[str],
+    query: str,
+    letter: str,
+    choices: list[str],
+    category: str,
+    key: object,
+    steps: str = "",
 ) -> Problem:
+    """asked: the parts of the question alone, which decontamination compares."""
     conclusion = f"Therefore, the answer is ({letter})"
     return Problem(
         user(query), Check("choice", json.dumps({"letter": letter, "choices": choices}, ensure_ascii=False)),
         f"{steps}\n{conclusion}" if steps else conclusion, category=category, source=source.name, licence=source.licence,
-        annotations={"key": key},
+        annotations={"key": key, "fields": asked, "choices": choices},
     )  # fmt: skip

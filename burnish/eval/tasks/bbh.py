@@ -9,12 +9,12 @@ questions, not over the tasks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from burnish.core.types import Messages, Problem, user
-from burnish.data.source import DerivedSource
+from burnish.data.source import DerivedSource, reworded
 from burnish.data.sources.pinned import Pinned, locate, records
 from burnish.data.sources.short_answers import BBHQuestions
 from burnish.errors import DataError
@@ -62,7 +62,7 @@ class WithExamples(DerivedSource):
         examples = examples_of(data)
         for row in self.problems.rows(data):
             prompt = (*examples[row.category], *user(f"Q: {row.prompt[-1].content}\n{CUE}"))
-            yield replace(row, prompt=prompt, source=self.name, lineage=(*row.lineage, row.id))
+            yield reworded(row, prompt, self.name)
 
 
 def examples_of(data: Path | None) -> Mapping[str, Messages]:

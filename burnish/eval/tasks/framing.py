@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from burnish.core.types import Message, Messages, Problem, user
-from burnish.data.source import DerivedSource, Source
+from burnish.data.source import DerivedSource, Source, reworded
 from burnish.errors import DataError
 
 # MMLU-Pro, GPQA and AGIEval in Tülu 3's evaluation: what stands before a question, and what stands after it.
@@ -53,7 +53,7 @@ class Framed(DerivedSource):
             category = row.category.replace("_", " ")
             before, after = (text.replace("{category}", category) for text in (self.before, self.after))
             asked = user(f"{before}{row.prompt[-1].content}{after}")
-            yield replace(row, prompt=(*self.examples, *asked), source=self.name, lineage=(*row.lineage, row.id))
+            yield reworded(row, (*self.examples, *asked), self.name)
 
 
 def turns(*pairs: tuple[str, str]) -> Messages:

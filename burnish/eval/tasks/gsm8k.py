@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from burnish.core.types import Message, Messages, Problem, user
-from burnish.data.source import DerivedSource
+from burnish.data.source import DerivedSource, reworded
 from burnish.data.sources.gsm8k import GSM8KProblems
 from burnish.eval.task import EvalTask, Published
 from burnish.rollout.engine import Sampling
@@ -101,7 +101,7 @@ class WithShots(DerivedSource):
         turns = shot_turns(len(SHOTS))
         for row in self.problems.rows(data):
             question = user(f"Question: {row.prompt[-1].content}")
-            yield dataclasses.replace(row, prompt=(*turns, *question), source=self.name, lineage=(*row.lineage, row.id))
+            yield reworded(row, (*turns, *question), self.name)
 
 
 def task(shots: Literal[0, 8] = 0, limit: int | None = None) -> EvalTask:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from burnish.core.types import Problem, user
-from burnish.data.source import DerivedSource
+from burnish.data.source import DerivedSource, reworded
 from burnish.data.sources.code_problems import HumanEvalPlusProblems, HumanEvalProblems, MBPPPlusProblems
 from burnish.data.sources.mbpp import MBPPProblems
 from burnish.eval.task import EvalTask, Published
@@ -66,7 +66,7 @@ class Prefilled(DerivedSource):
         """Each problem with the words behind its prompt; lineage names the plain problem."""
         for row in self.problems.rows(data):
             asked = user(row.prompt[-1].content + self.prefill)
-            yield dataclasses.replace(row, prompt=asked, source=self.name, lineage=(*row.lineage, row.id))
+            yield reworded(row, asked, self.name)
 
 
 def task(plus: bool = False, rule: Literal["tulu3", "flexible"] = "tulu3", limit: int | None = None) -> EvalTask:
