@@ -134,7 +134,7 @@ def test_example_task(tmp_path: Path):
 # A task, and the test set of --data whose questions it asks.
 ASKED = {
     "math": "math", "math_4shot": "math", "gsm8k_8shot": "gsm8k", "mmlu": "mmlu", "popqa": "popqa", "bbh": "bbh", "drop": "drop",
-    "humaneval": "humaneval", "mmlu_pro_validation": "mmlu_pro_validation", "truthfulqa_mc1_generated": "truthfulqa",
+    "humaneval": "humaneval", "mmlu_pro_validation": "mmlu_pro_validation",
 }  # fmt: skip
 
 
