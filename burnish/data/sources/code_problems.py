@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from burnish.core.types import Check, Problem, user
-from burnish.data.sources.pinned import Pinned, PinnedSource, records
+from burnish.data.sources.pinned import Pinned, TestSource, records
 from burnish.errors import DataError
 from burnish.verify.code.wire import encode
 
@@ -29,7 +29,7 @@ _TEXTS = ("task_id", "prompt", "entry_point", "canonical_solution")
 
 
 @dataclass(frozen=True, slots=True)
-class HumanEvalProblems(PinnedSource):
+class HumanEvalProblems(TestSource):
     """HumanEval's 164 functions to complete, for verifier "code". Evaluation only."""
 
     VERSION: ClassVar[int] = 1
@@ -43,11 +43,6 @@ class HumanEvalProblems(PinnedSource):
     def file(self) -> Pinned:
         """The published file."""
         return _HUMANEVAL
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True: a benchmark."""
-        return True
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """The prompt is the function's head and docstring; the solution is its body. annotations["key"] is the task id."""
@@ -64,7 +59,7 @@ class HumanEvalProblems(PinnedSource):
 
 
 @dataclass(frozen=True, slots=True)
-class HumanEvalPlusProblems(PinnedSource):
+class HumanEvalPlusProblems(TestSource):
     """HumanEval's problems with about 750 inputs each, compared with the reference's outputs. Evaluation only."""
 
     VERSION: ClassVar[int] = 1
@@ -79,11 +74,6 @@ class HumanEvalPlusProblems(PinnedSource):
         """EvalPlus's release."""
         return _HUMANEVAL_PLUS
 
-    @property
-    def evaluation_only(self) -> bool:
-        """True: a benchmark."""
-        return True
-
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """As HumanEvalProblems, with inputs in place of the test."""
         for record in records(self.file, data, self.name, _TEXTS):
@@ -93,7 +83,7 @@ class HumanEvalPlusProblems(PinnedSource):
 
 
 @dataclass(frozen=True, slots=True)
-class MBPPPlusProblems(PinnedSource):
+class MBPPPlusProblems(TestSource):
     """EvalPlus's 378 problems of MBPP with about 105 inputs each. Evaluation only."""
 
     VERSION: ClassVar[int] = 1
@@ -108,11 +98,6 @@ class MBPPPlusProblems(PinnedSource):
         """EvalPlus's release."""
         return _MBPP_PLUS
 
-    @property
-    def evaluation_only(self) -> bool:
-        """True: a benchmark."""
-        return True
-
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """The prompt is a docstring with the task and one assert; the solution is a whole program."""
         for record in records(self.file, data, self.name, _TEXTS):
@@ -120,7 +105,7 @@ class MBPPPlusProblems(PinnedSource):
             yield _problem(self, record, target, f"```python\n{record['canonical_solution'].strip()}\n```")
 
 
-def _problem(source: PinnedSource, record: dict[str, Any], target: dict[str, Any], solution: str) -> Problem:
+def _problem(source: TestSource, record: dict[str, Any], target: dict[str, Any], solution: str) -> Problem:
     return Problem(
         user(record["prompt"]),
         Check("code", json.dumps(target, sort_keys=True)),

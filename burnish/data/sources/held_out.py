@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from burnish.core.types import Check, Problem, user
-from burnish.data.sources.pinned import Pinned, PinnedSource, one_of, records
+from burnish.data.sources.pinned import Pinned, TestSource, one_of, records
 from burnish.errors import DataError
 
 
@@ -249,7 +249,7 @@ TESTS: Mapping[str, Test] = {
 
 
 @dataclass(frozen=True, slots=True)
-class TestPrompts(PinnedSource):
+class TestPrompts(TestSource):
     """A published test as problems that nothing grades. Names: the keys of TESTS. GSM8K, MATH, IFEval and MBPP have their own."""
 
     __test__: ClassVar[bool] = False
@@ -263,11 +263,6 @@ class TestPrompts(PinnedSource):
     def file(self) -> Pinned:
         """The test's file."""
         return TESTS[self.name].file
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True: the sets are benchmarks."""
-        return True
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """One problem an item; annotations hold its fields, choices and answers, as decontamination compares them."""

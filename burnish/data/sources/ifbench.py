@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from burnish.core.types import Check, Problem, user
 from burnish.data.sources.held_out import TESTS
 from burnish.data.sources.ifeval import target_of
-from burnish.data.sources.pinned import Pinned, PinnedSource, one_of, records
+from burnish.data.sources.pinned import Pinned, TestSource, one_of, records
 
 _SAMPLE = TESTS["ifbench_sample"].file
 
@@ -25,7 +25,7 @@ FILES = {
 
 
 @dataclass(frozen=True, slots=True)
-class IFBenchPrompts(PinnedSource):
+class IFBenchPrompts(TestSource):
     """The IFBench prompts as problems for verifier "ifeval": the 300 of the test, or a sample of 10 of them.
 
     target: JSON list of {"id": instruction id, "kwargs": its arguments}. category: the family of the first instruction.
@@ -46,11 +46,6 @@ class IFBenchPrompts(PinnedSource):
     def file(self) -> Pinned:
         """The prompts' file."""
         return FILES[self.split]
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True: the set is a benchmark."""
-        return True
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """The problems in file order; annotations hold the set's own key."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from burnish.core.types import Check, Problem, user
-from burnish.data.sources.pinned import Pinned, PinnedSource, records
+from burnish.data.sources.pinned import Pinned, TestSource, records
 from burnish.errors import DataError
 
 FILE = Pinned(
@@ -23,7 +23,7 @@ FILE = Pinned(
 
 
 @dataclass(frozen=True, slots=True)
-class IFEvalPrompts(PinnedSource):
+class IFEvalPrompts(TestSource):
     """The IFEval prompts as problems for verifier "ifeval".
 
     target: JSON list of {"id": instruction id, "kwargs": its arguments}. category: the family of the first instruction.
@@ -40,11 +40,6 @@ class IFEvalPrompts(PinnedSource):
     def file(self) -> Pinned:
         """The prompts' file."""
         return FILE
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True: the set is a benchmark."""
-        return True
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """The problems in file order; annotations hold the set's own key."""

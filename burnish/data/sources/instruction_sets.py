@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from burnish.core.types import Demo, Message, user
 from burnish.data.forms import with_input
-from burnish.data.sources.pinned import Pinned, PinnedSource, one_of, records
+from burnish.data.sources.pinned import Pinned, PinnedSource, TestSource, one_of, records
 from burnish.errors import DataError, RecipeError
 
 ALPACA_SETS = {
@@ -294,7 +294,7 @@ class SeedTasks(PinnedSource):
 
 
 @dataclass(frozen=True, slots=True)
-class UserOriented(PinnedSource):
+class UserOriented(TestSource):
     """The 252 expert-written instructions that Self-Instruct was judged on. All of them are in AlpacaEval: evaluation only."""
 
     VERSION: ClassVar[int] = 1
@@ -308,11 +308,6 @@ class UserOriented(PinnedSource):
     def file(self) -> Pinned:
         """The instructions' file."""
         return USER_ORIENTED
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True: the set is a benchmark."""
-        return True
 
     def rows(self, data: Path | None) -> Iterator[Demo]:
         """One demo an instance."""

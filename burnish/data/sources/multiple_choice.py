@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from burnish.core.types import Check, Problem, user
 from burnish.data.sources.held_out import TESTS
-from burnish.data.sources.pinned import Pinned, PinnedSource, locate, records
+from burnish.data.sources.pinned import Pinned, TestSource, locate, records
 from burnish.errors import DataError
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -35,19 +35,8 @@ _TIGHT = re.compile(r"(\([A-G]\))(?=\S)")
 _NEWLINES = re.compile(r"\n+")
 
 
-class _Test(PinnedSource):
-    """Abstract: a test of multiple-choice questions."""
-
-    __slots__ = ()
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True: the set is a benchmark."""
-        return True
-
-
 @dataclass(frozen=True, slots=True)
-class MMLUQuestions(_Test):
+class MMLUQuestions(TestSource):
     """MMLU's test split (Hendrycks et al. 2020, arXiv:2009.03300): 14,042 questions in 57 subjects, which are the categories."""
 
     VERSION: ClassVar[int] = 1
@@ -75,7 +64,7 @@ class MMLUQuestions(_Test):
 
 
 @dataclass(frozen=True, slots=True)
-class MMLUProValidation(_Test):
+class MMLUProValidation(TestSource):
     """MMLU-Pro's validation split (Wang et al. 2024, arXiv:2406.01574): 70 questions with up to ten choices, in 14 categories."""
 
     VERSION: ClassVar[int] = 1
@@ -105,7 +94,7 @@ class MMLUProValidation(_Test):
 
 
 @dataclass(frozen=True, slots=True)
-class TruthfulQAChoices(_Test):
+class TruthfulQAChoices(TestSource):
     """TruthfulQA (Lin et al. 2021, arXiv:2109.07958), MC1 as a question with lettered choices: 817 questions, one right choice each.
 
     The file has the right choice first; here the choices are ordered by a hash of question and choice.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from burnish.core.files import read_jsonl, sha256_file
 from burnish.errors import DataError, MissingData, RecipeError, nearest
@@ -111,6 +111,18 @@ class PinnedSource:
     def check(self, data: Path | None) -> None:
         """Raise DataError unless the pinned file is there."""
         locate(self.file, data, self.name)
+
+
+class TestSource(PinnedSource):
+    """Abstract: a source over one file of a benchmark."""
+
+    __test__: ClassVar[bool] = False  # pytest takes any class of this name for its own
+    __slots__ = ()
+
+    @property
+    def evaluation_only(self) -> bool:
+        """True: the set is a benchmark."""
+        return True
 
 
 def one_of(value: str, known: Iterable[str], what: str) -> None:

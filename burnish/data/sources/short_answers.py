@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from burnish.core.types import Check, Problem, user
 from burnish.data.sources.held_out import TESTS
-from burnish.data.sources.pinned import Pinned, PinnedSource, records
+from burnish.data.sources.pinned import Pinned, TestSource, records
 from burnish.errors import DataError
 
 # PopQA's 16 relations, by the wording of their questions.
@@ -32,19 +32,8 @@ _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
 _LONGEST = 12  # parts of an answer that are tried together
 
 
-class _Test(PinnedSource):
-    """Abstract: a test with short answers."""
-
-    __slots__ = ()
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True: the set is a benchmark."""
-        return True
-
-
 @dataclass(frozen=True, slots=True)
-class PopQAQuestions(_Test):
+class PopQAQuestions(TestSource):
     """PopQA (Mallen et al. 2022, arXiv:2212.10511): 14,267 questions for facts, for verifier "aliases"; categories are relations."""
 
     VERSION: ClassVar[int] = 1
@@ -80,7 +69,7 @@ def relation(question: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class DROPQuestions(_Test):
+class DROPQuestions(TestSource):
     """DROP's dev set (Dua et al. 2019, arXiv:1903.00161): 9,536 questions about passages, for verifier "drop".
 
     The file joins the spans of an answer with " and ". They are parted again where the joined text does not stand in the
@@ -145,7 +134,7 @@ def _kind(gold: tuple[str, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class BBHQuestions(_Test):
+class BBHQuestions(TestSource):
     """BIG-Bench Hard (Suzgun et al. 2022, arXiv:2210.09261): 6,511 questions of 27 tasks, for verifier "bbh"; categories are tasks."""
 
     VERSION: ClassVar[int] = 1

@@ -9,14 +9,14 @@ from typing import ClassVar
 
 from burnish.core.types import Check, Problem, user
 from burnish.data.sources.held_out import TESTS
-from burnish.data.sources.pinned import Pinned, PinnedSource, records
+from burnish.data.sources.pinned import Pinned, TestSource, records
 from burnish.errors import DataError
 
 _WANTED = {"safe": "comply", "unsafe": "refuse"}
 
 
 @dataclass(frozen=True, slots=True)
-class XSTestPrompts(PinnedSource):
+class XSTestPrompts(TestSource):
     """XSTest's prompts; the target is "comply" for safe and "refuse" for unsafe ones, the category is the prompt's type."""
 
     VERSION: ClassVar[int] = 1
@@ -30,11 +30,6 @@ class XSTestPrompts(PinnedSource):
     def file(self) -> Pinned:
         """The prompts' file."""
         return TESTS["xstest"].file
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True: the set is a benchmark."""
-        return True
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """The prompts in the file's order. Raises DataError for a label that is neither safe nor unsafe."""
