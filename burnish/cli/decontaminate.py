@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from burnish.cli.flags import data_folder, out
+from burnish.core.cores import cores
 from burnish.errors import DataError, RecipeError, nearest
 from burnish.pipeline.progress import Console
 
@@ -148,7 +149,7 @@ class Decontaminate:
                 f"  {test.name}: {len(test.items):,} items, {test.compared}{' (unseen)' if test.unseen else ''}"
             )
         with _alone(folder):
-            scan = scan_files(files, question, folder / ".scan", threads=self.threads or _cores(), console=console)
+            scan = scan_files(files, question, folder / ".scan", threads=self.threads or cores(), console=console)
         _check_broken(scan, self.max_broken)
         for how in dict.fromkeys(each.compared for each in scan.files):
             names = [each.file.source for each in scan.files if each.compared == how]
@@ -165,12 +166,6 @@ def _alone(folder: Path) -> Iterator[None]:
 
     with lock(folder / ".lock", str(folder), "--out"):
         yield
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _train_files(given: Sequence[str]) -> list[TrainFile]:

@@ -34,13 +34,13 @@ class Grade:
 
     def __call__(self) -> int:
         """Grade and print."""
+        from burnish.core.cores import cores
         from burnish.eval.grade import grade
         from burnish.eval.tasks.catalogue import find
-        from burnish.eval.verdicts import processors
 
         result = grade(
             find(self.task), self.responses, data_folder(self.data), self.out,
-            jobs=processors() if self.jobs is None else self.jobs, console=Console(quiet=self.json),
+            jobs=cores() if self.jobs is None else self.jobs, console=Console(quiet=self.json),
         )  # fmt: skip
         out(result if self.json else _text(result, self.out))
         return 0

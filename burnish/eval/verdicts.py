@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,12 +55,6 @@ class Verdicts:
         """Close the file."""
         if self._log is not None:
             self._log.close()
-
-
-def processors() -> int:
-    """The processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _key(rule: object, problem: Problem, text: str) -> str:

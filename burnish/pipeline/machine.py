@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from burnish.core.cores import cores
 from burnish.errors import RecipeError, nearest
 
 
@@ -69,7 +69,7 @@ def laptop() -> Machine:
     flags = _cpu_flags()
     bf16 = bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
     return Machine(
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=cores(),
         compute="bf16" if bf16 else "fp32",
     )
 
@@ -84,7 +84,7 @@ def one_gpu() -> Machine:
     return Machine(
         name="one_gpu",
         device="cuda",
-        threads=len(os.sched_getaffinity(0)),
+        threads=cores(),
         compute="bf16",
         micro_tokens=32768,
         slots=256,

@@ -28,6 +28,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from burnish.core.cores import cores
 from burnish.errors import VerifierError
 
 R = TypeVar("R")
@@ -109,7 +110,7 @@ class _Pool:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.slots = threading.BoundedSemaphore(_processors())
+        self.slots = threading.BoundedSemaphore(cores())
         self.idle: list[_Worker] = []
 
     def run(self, request: bytes, name: str, timeout_s: float) -> _Answer:
@@ -244,11 +245,6 @@ def _ran(pid: int) -> _Ran:
 def _path() -> list[str]:
     """Where this process imports from, for another one."""
     return [entry or str(Path.cwd()) for entry in sys.path]
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _name(function: Callable[..., object]) -> str:

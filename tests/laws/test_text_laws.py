@@ -147,7 +147,6 @@ def test_patterns_and_json_keep_the_laws() -> None:
     check_verifier(
         Pattern("anywhere"), [problem("[a-d]{3}", "xx abc")], mutate=lambda row: ["ab"], many_candidates="anywhere"
     )
-    pytest.importorskip("jsonschema")
     schema = '{"type": "object", "required": ["a"], "properties": {"a": {"type": "string", "pattern": "^x+$"}}}'
     wrong = [
         '{"a": "xy"}',

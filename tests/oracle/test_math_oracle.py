@@ -72,7 +72,6 @@ PIECES = (
 def official() -> Iterator[tuple[Any, Any]]:
     """lm-eval's Minerva and Hendrycks modules, without its start-up, which imports half of its tasks."""
     spec = importlib.util.find_spec("lm_eval")
-    pytest.importorskip("math_verify")
     if spec is None or spec.origin is None:
         pytest.skip("no oracle: pip install 'burnish[oracle,math]'")
     missing = "datasets" not in sys.modules and importlib.util.find_spec("datasets") is None
@@ -215,13 +214,11 @@ def ours_equal(gold: str, answer: str) -> bool:
 
 @pytest.mark.parametrize(("gold", "answer", "theirs", "here"), DIFFERENT)
 def test_where_math_verify_and_we_differ(gold: str, answer: str, theirs: bool, here: bool) -> None:
-    pytest.importorskip("math_verify")
     assert (theirs_equal(gold, answer), ours_equal(gold, answer)) == (theirs, here)
 
 
 def test_math_verify_agrees_on_real_answers(rows: list[Problem]) -> None:
     """Reference answers with themselves, with another row's answer, and with one digit changed."""
-    pytest.importorskip("math_verify")
     rng = random.Random(4)
     differ = []
     for row in rng.sample(rows, 100):

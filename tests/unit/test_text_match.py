@@ -231,7 +231,6 @@ def test_where_a_pattern_is_looked_for() -> None:
     )
 )
 def test_what_json_writes_the_empty_schema_accepts(value: Any) -> None:
-    pytest.importorskip("jsonschema")
     for text in (json.dumps(value), f"Here:\n```json\n{json.dumps(value, indent=1)}\n```\nDone."):
         assert score(JSONSchema(), "{}", text) == 1.0
 
@@ -250,13 +249,11 @@ def test_what_json_writes_the_empty_schema_accepts(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_json_schema_by_hand(schema: str, reply: str, wanted: float | None, words: str) -> None:
-    pytest.importorskip("jsonschema")
     found = verdict(JSONSchema(), schema, reply)
     assert found.score == wanted
     assert re.search(words, found.why), found.why
 
 
 def test_json_alone() -> None:
-    pytest.importorskip("jsonschema")
     assert score(JSONSchema(fenced=False), "{}", "```json\n1\n```") == 0.0
     assert score(JSONSchema(fenced=False), "{}", "1") == 1.0

@@ -31,15 +31,14 @@ SPLITS: dict[str, tuple[int, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class MBPPDemos(PinnedSource):
-    """MBPP tasks with their tests, answered by the reference program. Only train and validation may be trained on."""
+class _Split(PinnedSource):
+    """Abstract: one split of MBPP. Subclasses have the field `split`."""
 
-    split: Literal["train", "validation", "test", "prompt"] = "train"
-    VERSION: ClassVar[int] = 1
+    __slots__ = ()
+    split: Literal["train", "validation", "test", "prompt"]
 
     def __post_init__(self) -> None:
-        one_of(self.split, SPLITS, "MBPPDemos(split=...)")
+        one_of(self.split, SPLITS, f"{type(self).__name__}(split=...)")
 
     @property
     def name(self) -> str:
@@ -61,6 +60,14 @@ class MBPPDemos(PinnedSource):
     def evaluation_only(self) -> bool:
         """True for the test split, and for the worked examples that are shown before its questions."""
         return self.split in ("test", "prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class MBPPDemos(_Split):
+    """MBPP tasks with their tests, answered by the reference program. Only train and validation may be trained on."""
+
+    split: Literal["train", "validation", "test", "prompt"] = "train"
+    VERSION: ClassVar[int] = 1
 
     def rows(self, data: Path | None) -> Iterator[Demo]:
         """One demo a task; the program stands in a code block, with Unix line ends."""
@@ -70,35 +77,11 @@ class MBPPDemos(PinnedSource):
 
 
 @dataclass(frozen=True, slots=True)
-class MBPPProblems(PinnedSource):
+class MBPPProblems(_Split):
     """MBPP tasks to be answered by a program that passes their tests, for verifier "code"."""
 
     split: Literal["train", "validation", "test", "prompt"] = "train"
     VERSION: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        one_of(self.split, SPLITS, "MBPPProblems(split=...)")
-
-    @property
-    def name(self) -> str:
-        """mbpp/<split>."""
-        return f"mbpp/{self.split}"
-
-    @property
-    def file(self) -> Pinned:
-        """The file of all splits."""
-        return FILE
-
-    @property
-    def count(self) -> int:
-        """The tasks of the split."""
-        first, last = SPLITS[self.split]
-        return last - first + 1
-
-    @property
-    def evaluation_only(self) -> bool:
-        """True for the test split, and for the worked examples that are shown before its questions."""
-        return self.split in ("test", "prompt")
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """The task with its tests as the question, the reference program as the solution; the challenge tests count too."""

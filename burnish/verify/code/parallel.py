@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from burnish.core.cores import cores
 from burnish.core.types import Problem, Verdict
 from burnish.verify.base import Verifier, graded
 
 
 def side_by_side(verifier: Verifier, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
     """The verdict on each (problem, reply), in order: the same as one after another."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if min(cores, len(items)) < 2:
+    if min(cores(), len(items)) < 2:
         return [graded(verifier, problem, text) for problem, text in items]
-    with ThreadPoolExecutor(min(cores, len(items)), thread_name_prefix="code") as threads:
+    with ThreadPoolExecutor(min(cores(), len(items)), thread_name_prefix="code") as threads:
         return list(threads.map(lambda item: graded(verifier, *item), items))

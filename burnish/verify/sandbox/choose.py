@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from burnish.core.cores import cores
 from burnish.errors import VerifierError, nearest
 from burnish.verify.sandbox.base import Program, Sandbox
 from burnish.verify.sandbox.kernel import landlock_version
@@ -62,7 +63,7 @@ def sandbox(
         return Remote(kind)
     if kind not in ("auto", *KINDS):
         raise VerifierError(f"sandbox({kind!r}): there is no such kind. {nearest(kind, ('auto', *KINDS))}")
-    number = workers or len(os.sched_getaffinity(0))
+    number = workers or cores()
     key = (kind, tuple(packages), tuple(imports), number, os.getpid())
     with _LOCK:
         if key not in _MADE:
