@@ -1,4 +1,4 @@
-"""A loss in one file: IPO (arXiv:2310.12036 eq. 17), with the laws that every loss must obey.
+"""A loss in one file: SPPO with hard labels (arXiv:2405.00675 eq. 4.7), with the laws that every loss must obey.
 
 python examples/loss.py
 """
@@ -12,34 +12,31 @@ import torch
 from torch import Tensor
 
 from burnish.losses.batch import PairBatch, Sequences
+from burnish.losses.pairs import live_P, log_ratios, ratio_metrics, summed
 from burnish.testing.laws import check_loss
 
 
 @dataclass(frozen=True, slots=True)
-class IPO:
-    """(h − 1/(2τ))² where h is the chosen log-ratio minus the rejected one; no sigmoid, so h cannot run away."""
+class SPPO:
+    """(chosen − 1/(2β))² + (rejected + 1/(2β))²: each log-ratio has a goal of its own, not only their difference."""
 
-    tau: float = 0.1
+    beta: float = 0.1
     VERSION: ClassVar[int] = 1
+    REFERENCE: ClassVar[bool] = True  # reads the reference's log-probs, so the stage computes them
 
     def count(self, batch: PairBatch) -> Tensor:
         """Pairs; one without a trained token on either side counts as nothing."""
-        return self._live_P(batch).sum()
+        return live_P(batch).sum()
 
     def total(self, logp_BT: Tensor, batch: PairBatch) -> Tensor:
         """The SUM over pairs; the learner divides by the count of the whole optimizer step."""
-        logratio_2P = logp_BT.masked_fill(~batch.sequences.mask_BT, 0.0).sum(1) - batch.ref_2P
-        chosen_P, rejected_P = logratio_2P.chunk(2)
-        loss_P = (chosen_P - rejected_P - 1 / (2 * self.tau)) ** 2
-        return loss_P.masked_fill(~self._live_P(batch), 0.0).sum()
-
-    def _live_P(self, batch: PairBatch) -> Tensor:
-        chosen_P, rejected_P = batch.sequences.mask_BT.any(1).chunk(2)
-        return chosen_P & rejected_P
+        chosen_P, rejected_P = log_ratios(logp_BT, batch, per_token=False)
+        goal = 1 / (2 * self.beta)
+        return summed((chosen_P - goal).square() + (rejected_P + goal).square(), batch)
 
     def metrics(self, logp_BT: Tensor, batch: PairBatch) -> dict[str, Tensor]:
-        """Nothing to log beyond the loss."""
-        return {}
+        """Accuracy, margin and how far each reply drifted."""
+        return ratio_metrics(self.beta, *log_ratios(logp_BT.detach(), batch, per_token=False))
 
 
 def make_batch(seed: int) -> tuple[Tensor, PairBatch]:
@@ -47,14 +44,12 @@ def make_batch(seed: int) -> tuple[Tensor, PairBatch]:
     mask = torch.rand(6, 6, generator=generator) < 0.6
     mask[:, 0], mask[:, 1] = False, True
     logp = -torch.rand(6, 6, generator=generator, dtype=torch.float64) * mask
-    lengths = torch.full((6,), 6)
-    rows = Sequences(torch.ones(6, 6, dtype=torch.long), lengths, mask)
+    rows = Sequences(torch.ones(6, 6, dtype=torch.long), torch.full((6,), 6), mask)
     return logp, PairBatch(rows, -torch.rand(6, generator=generator, dtype=torch.float64))
 
 
 if __name__ == "__main__":
-    check_loss(IPO(), make_batch)
+    check_loss(SPPO(), make_batch)
     logp, batch = make_batch(0)
-    print(
-        f"IPO obeys the laws; its loss on a random batch is {float(IPO().total(logp, batch) / IPO().count(batch)):.3f}"
-    )
+    mean = float(SPPO().total(logp, batch) / SPPO().count(batch))
+    print(f"SPPO obeys the laws; its loss on a random batch is {mean:.3f}")

@@ -1,4 +1,4 @@
-"""Preference tuning: direct preference optimisation on pairs (Tülu 3, arXiv:2411.15124 §5)."""
+"""Preference tuning on pairs: DPO as in Tülu 3 (arXiv:2411.15124 §5), its variants, and losses without a reference."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from burnish.data.dataset import Dataset
 from burnish.errors import DataError, ModelError
 from burnish.losses.batch import PairBatch
 from burnish.losses.dpo import DPO
+from burnish.losses.pairs import PairLoss
 from burnish.model.policy import Policy
 from burnish.pipeline.stage import Context, Stage
 from burnish.text.render import Rendered, Renderer
@@ -43,8 +44,9 @@ class RenderedPair:
 
 @dataclass(frozen=True)
 class Preference(Stage):
-    """Trains `start`, which is the reference too, on the pairs of `data`.
+    """Trains `start`, which is the reference too where the loss has one, on the pairs of `data`.
 
+    loss:         DPO, IPO, APO (burnish.losses.dpo), SimPO, ORPO (burnish.losses.reference_free), or one of your own.
     global_batch: pairs an optimizer step; an epoch's last step takes what is left.
     max_tokens:   pairs of which either row (prompt and reply) is longer are dropped and counted, never cut.
     """
@@ -54,7 +56,7 @@ class Preference(Stage):
 
     start: Stage
     data: Stage
-    loss: DPO = field(default_factory=DPO)
+    loss: PairLoss = field(default_factory=DPO)
     epochs: int = 1
     global_batch: int = 128
     lr: Schedule = field(default_factory=lambda: Linear(5e-7, warmup=0.1))
@@ -80,13 +82,15 @@ class Preference(Stage):
         check_numbers(self.name, epochs=self.epochs, global_batch=self.global_batch, max_tokens=self.max_tokens)
 
     def run(self, ctx: Context) -> None:
-        """Compute the reference's log-probs, then train; writes model, metrics.jsonl and data_report.json."""
+        """Compute the reference's log-probs where the loss reads them, then train; writes model, metrics.jsonl and data_report.json."""
         if finished(ctx):
             return
         policy = Policy.load(ctx.path_of(self.start) / "model", ctx.machine, trainable=True)
         pairs = [row for row in Dataset.open(ctx.path_of(self.data)).rows() if isinstance(row, Pair)]
         # The reference is the policy before its first step, so this comes before any checkpoint is loaded.
-        rows = self._with_reference(self._render(pairs, policy, ctx), policy, ctx)
+        rows = self._render(pairs, policy, ctx)
+        if self.loss.REFERENCE:
+            rows = self._with_reference(rows, policy, ctx)
         steps = steps_in(len(rows), self.global_batch, self.epochs)
         learner = Learner(policy, ctx.machine, AdamW(weight_decay=self.weight_decay), self.clip_norm)
         with Session.open(ctx, learner, title="dpo", steps=steps) as session:

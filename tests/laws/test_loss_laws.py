@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from burnish.losses.batch import PairBatch, RolloutBatch, ScoredPairBatch, Sequences, TokenBatch, ValueBatch
-from burnish.losses.dpo import DPO
+from burnish.losses.dpo import APO, DPO, IPO
 from burnish.losses.policy import GRPO
+from burnish.losses.reference_free import ORPO, SimPO
 from burnish.losses.reward import BradleyTerry
 from burnish.losses.sft import SFTLoss
 from burnish.losses.value import ValueLoss
@@ -80,6 +81,13 @@ def make_scores(seed: int) -> tuple[Tensor, ScoredPairBatch]:
         (DPO(), make_pairs),
         (DPO(beta=0.1, length_normalized=False), make_pairs),
         (DPO(label_smoothing=0.2), make_pairs),
+        (DPO(label_smoothing=0.2, unbiased=True), make_pairs),
+        (IPO(), make_pairs),
+        (IPO(beta=0.5, length_normalized=False), make_pairs),
+        (APO(), make_pairs),
+        (APO(beta=2.0, toward="down", length_normalized=True), make_pairs),
+        (SimPO(), make_pairs),
+        (ORPO(), make_pairs),
         (GRPO(), make_rollouts),
         (GRPO(unit="token", clip_high=0.28, kl_coef=0.0), make_rollouts),
         (GRPO(constant_length=32), make_rollouts),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from burnish.losses.batch import PairBatch, RolloutBatch, Sequences, TokenBatch
 from burnish.losses.dpo import DPO
 from burnish.losses.policy import GRPO
+from burnish.losses.reference_free import ORPO, SimPO
 from burnish.losses.sft import SFTLoss
 
 torch.set_num_threads(1)
@@ -79,6 +82,24 @@ def test_dpo_against_liger(seed: int, normalized: bool) -> None:
     # Liger sums in float32.
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     torch.testing.assert_close(gradient, their_gradient.double(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_losses_without_a_reference_against_trl(seed: int) -> None:
+    """SimPO and the odds-ratio part of ORPO from the mean log-probs, through the functions of TRL's trainers."""
+    cpo = pytest.importorskip("trl.experimental.cpo", exc_type=ImportError)
+    orpo = pytest.importorskip("trl.experimental.orpo", exc_type=ImportError)
+    states_BTD, head_VD, tokens_BT, mask_BT = hidden(seed)
+    logp_BT = logprobs(states_BTD, head_VD, tokens_BT)
+    batch = PairBatch(sequences(tokens_BT, mask_BT), torch.full((B,), torch.nan, dtype=torch.float64))
+    mean_B = logp_BT.masked_fill(~mask_BT, 0).sum(1) / mask_BT.sum(1)
+    here = SimpleNamespace(device=torch.device("cpu"))
+    settings = {"beta": 2.0, "simpo_gamma": 0.8, "label_smoothing": 0.0, "alpha": 0.0, "loss_type": "simpo"}
+    theirs = cpo.CPOTrainer.cpo_loss(SimpleNamespace(accelerator=here, **settings), *mean_B.chunk(2))[0]
+    assert SimPO(2.0, 0.8).total(logp_BT, batch).item() == pytest.approx(theirs.sum().item(), rel=1e-6)
+    part = orpo.ORPOTrainer.odds_ratio_loss(SimpleNamespace(accelerator=here, beta=0.1), *mean_B.chunk(2))[0]
+    expected = -mean_B.chunk(2)[0].sum() - part.double().sum()
+    assert ORPO(0.1).total(logp_BT, batch).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(

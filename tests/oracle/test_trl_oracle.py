@@ -15,7 +15,7 @@ import torch
 from training_runs import DATA, START, context, demos, pairs, prepare
 
 from burnish.core.types import Demo, Pair, Row, plain
-from burnish.losses.dpo import DPO
+from burnish.losses.dpo import APO, DPO, IPO
 from burnish.losses.sft import SFTLoss
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
@@ -105,8 +105,19 @@ def test_sft_trains_as_trl_does(tmp_path: Path, trl: Any) -> None:
     same(trainer, logged, weights, copies(folder))
 
 
-@pytest.mark.parametrize(("kind", "normalized", "beta"), [("sigmoid", False, 0.1), ("sigmoid_norm", True, 5.0)])
-def test_dpo_trains_as_trl_does(kind: str, normalized: bool, beta: float, tmp_path: Path, trl: Any) -> None:
+@pytest.mark.parametrize(
+    ("kind", "loss"),
+    [
+        ("sigmoid", DPO(beta=0.1, length_normalized=False)),
+        ("sigmoid_norm", DPO(beta=5.0)),
+        ("robust", DPO(beta=0.1, length_normalized=False, label_smoothing=0.1, unbiased=True)),
+        ("ipo", IPO(beta=0.1)),
+        ("apo_zero", APO(beta=0.1)),
+        ("apo_down", APO(beta=0.1, toward="down")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_dpo_trains_as_trl_does(kind: str, loss: Any, tmp_path: Path, trl: Any) -> None:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -121,16 +132,20 @@ def test_dpo_trains_as_trl_does(kind: str, normalized: bool, beta: float, tmp_pa
         for p in rows
         if isinstance(p, Pair)
     ]
-    config = trl.DPOConfig(output_dir=str(tmp_path / "trl"), max_length=None, loss_type=[kind], beta=beta, **TRAINER)
+    config = trl.DPOConfig(
+        output_dir=str(tmp_path / "trl"),
+        max_length=None,
+        loss_type=[kind],
+        beta=loss.beta,
+        label_smoothing=getattr(loss, "label_smoothing", 0.0),
+        **TRAINER,
+    )
     trainer = trl.DPOTrainer(
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), args=config, train_dataset=Dataset.from_list(data),
         processing_class=AutoTokenizer.from_pretrained(folder),
     )  # fmt: skip
     trainer.train()
-    stage = Preference(
-        START, DATA, epochs=STEPS, global_batch=64, lr=Constant(RATE), max_tokens=200,
-        loss=DPO(beta=beta, length_normalized=normalized),
-    )  # fmt: skip
+    stage = Preference(START, DATA, epochs=STEPS, global_batch=64, lr=Constant(RATE), max_tokens=200, loss=loss)
     logged, weights = ours(tmp_path, stage)
     same(trainer, logged, weights, copies(folder))
     theirs = [row for row in trainer.state.log_history if "rewards/accuracies" in row]
