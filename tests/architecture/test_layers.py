@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,12 +127,30 @@ def test_importing_burnish_is_light() -> None:
     assert not loaded & {"torch", "transformers", "numpy", "pyarrow", "matplotlib"}
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (PACKAGE / "losses").glob("*.py") if p.stem != "__init__"))
-def test_a_loss_loads_torch_and_little_else(name: str) -> None:
-    loaded = loaded_after(f"import burnish.losses.{name}")
-    ours = {m for m in loaded if m.startswith("burnish.") and m not in {"burnish.losses", f"burnish.losses.{name}"}}
-    assert "transformers" not in loaded
-    assert len(ours) <= 3, ours
+LOSSES = sorted(p.stem for p in (PACKAGE / "losses").glob("*.py") if p.stem != "__init__")
+
+# Torch is loaded once; each module is then imported in a fork of its own.
+ONE_BY_ONE = """
+import importlib, json, os, sys
+import torch
+for name in sys.argv[1:]:
+    if os.fork() == 0:
+        before = set(sys.modules)
+        importlib.import_module(f"burnish.losses.{name}")
+        print(json.dumps([name, sorted(set(sys.modules) - before)]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_a_loss_loads_torch_and_little_else() -> None:
+    done = subprocess.run([sys.executable, "-c", ONE_BY_ONE, *LOSSES], capture_output=True, text=True, check=True)
+    found = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert sorted(found) == LOSSES
+    for name, loaded in found.items():
+        ours = {m for m in loaded if m.startswith("burnish.")} - {"burnish.losses", f"burnish.losses.{name}"}
+        assert "transformers" not in loaded
+        assert len(ours) <= 3, (name, ours)
 
 
 def test_only_the_sandbox_boundaries_catch_everything() -> None:

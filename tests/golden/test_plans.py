@@ -34,7 +34,7 @@ def check(name: str, plan: dict[str, Any], update: bool) -> None:
     assert text == golden.read_text(), "the plan changed: pytest --update-golden rewrites it; the diff is the review"
 
 
-@pytest.mark.parametrize("name", ["tulu3_tiny", "tulu3_135m"])
+@pytest.mark.parametrize("name", ["tulu3_tiny", pytest.param("tulu3_135m", marks=pytest.mark.slow)])
 def test_the_plan_is_the_reviewed_one(name: str, data_dir: Path, tmp_path: Path, update_golden: bool) -> None:
     plan = planned(name, tmp_path, "--data", str(data_dir))
     assert plan["missing"] == []

@@ -53,13 +53,19 @@ def entries(problem: Problem) -> list[str]:
 
 @pytest.mark.parametrize(
     "verifier",
-    [FunctionTests(), FunctionTests(partial=True), StdioTests(), UnitTests()],
+    [
+        FunctionTests(),
+        pytest.param(FunctionTests(partial=True), marks=pytest.mark.slow),
+        StdioTests(),
+        pytest.param(UnitTests(), marks=pytest.mark.slow),
+    ],
     ids=lambda v: type(v).__name__,
 )
 def test_code_verifiers_keep_the_laws(verifier: FunctionTests | StdioTests | UnitTests):
     check_verifier(verifier, examples=15, deadline_s=30.0)
 
 
+@pytest.mark.slow
 def test_the_laws_hold_on_some_real_problems(data_dir: Path):
     problems = [rows("humaneval", data_dir)[3], rows("mbppplus", data_dir)[3]]
     check_verifier(FunctionTests(), problems, mutate=wrong, examples=5, deadline_s=60.0)

@@ -37,7 +37,7 @@ def gradable(name: str, rule: str) -> bool:
     ("mode", "rule"),
     [
         ("strict", "fixed"),
-        ("loose", "published"),
+        pytest.param("loose", "published", marks=pytest.mark.slow),
         pytest.param("strict", "published", marks=pytest.mark.slow),
         pytest.param("loose", "fixed", marks=pytest.mark.slow),
     ],

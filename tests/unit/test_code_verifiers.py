@@ -104,6 +104,7 @@ def test_no_trick_passes(name: str):
     assert grade(RIGHT).score == 1.0, "the next program is graded as if nothing had been"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_no_program_holds_the_grading_up(name: str):
     verifier, begun = FunctionTests(cpu_s=0.5), time.monotonic()

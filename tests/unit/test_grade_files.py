@@ -140,7 +140,7 @@ grade(task, Path(sys.argv[1]), out=Path(sys.argv[2]), jobs=int(sys.argv[3]))
 """
 
 
-@pytest.mark.parametrize(("jobs", "lost"), [(1, 1), (2, 2 * 15)])
+@pytest.mark.parametrize(("jobs", "lost"), [pytest.param(1, 1, marks=pytest.mark.slow), (2, 2 * 15)])
 def test_a_killed_grading_pays_nothing_twice(tmp_path: Path, jobs: int, lost: int) -> None:
     """Killed in the middle, with its last line torn: only what was under way is paid again. A worker hands its verdicts
     over when its part is done: here at most 15 replies (120 over 4 * 2) each.

@@ -273,6 +273,7 @@ def test_verdicts_say_what_was_read() -> None:
     assert Math("flex")(problem("5"), r"\boxed{4}").why == "the last box is '4', wanted '5'"
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_ungraded_and_wrong_by_the_published_rule() -> None:
     """A tower of powers that sympy would evaluate."""
     reply = r"\boxed{10^{10^{10^{10}}} + x}"
