@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from burnish.core.types import Completion
 
@@ -56,3 +56,37 @@ class Engine(Protocol):
 
     def load_weights(self, policy: Policy, version: str) -> None:
         """Take the learner's current weights, in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuations:
+    """Token ids whose log-probabilities after a prompt are wanted; none of the continuations is empty."""
+
+    prompt_ids: tuple[int, ...]
+    continuations: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a model makes of continuations, in their order.
+
+    logprobs: for each continuation, the log-probability (nats, at temperature 1) of each of its tokens.
+    greedy:   for each continuation, whether every one of its tokens is the most probable one at its place.
+    """
+
+    logprobs: tuple[tuple[float, ...], ...]
+    greedy: tuple[bool, ...]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """An engine that also tells log-probabilities of given continuations."""
+
+    def score(
+        self, requests: Sequence[Continuations], on_scored: Callable[[int, Scored], None] | None = None
+    ) -> list[Scored]:
+        """One Scored per request, in order; `on_scored(index, scored)` is called as each is done, in any order.
+
+        A prompt, and what several prompts begin with, is computed once. Raises RecipeError when a prompt and a
+        continuation do not fit the context.
+        """
