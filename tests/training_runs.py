@@ -20,6 +20,7 @@ from burnish.pipeline.stage import Context, Stage
 from burnish.rollout.engine import Sampling
 from burnish.train.dpo import Preference
 from burnish.train.grpo import RL
+from burnish.train.optimizer import AdamW
 from burnish.train.schedule import Constant, Linear
 from burnish.train.sft import SFT
 
@@ -108,7 +109,7 @@ class Always:
 
 
 STAGES: dict[str, Stage] = {
-    "sft": SFT(START, DATA, epochs=4, global_batch=3, lr=Linear(1e-2, 0.1), max_tokens=200, weight_decay=0.1),
+    "sft": SFT(START, DATA, epochs=4, global_batch=3, lr=Linear(1e-2, 0.1), max_tokens=200, optimizer=AdamW(weight_decay=0.1)),
     "dpo": Preference(START, DATA, epochs=4, global_batch=2, lr=Linear(1e-3, 0.0), max_tokens=200),
     "rl": RL(
         START, DATA, {"letters": Letters()}, steps=6, problems_per_step=2, group_size=4, lr=Constant(1e-2),

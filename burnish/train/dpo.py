@@ -18,7 +18,8 @@ from burnish.losses.pairs import PairLoss
 from burnish.model.policy import Policy
 from burnish.pipeline.stage import Context, Stage
 from burnish.text.render import Rendered, Renderer
-from burnish.train.learner import AdamW, Learner
+from burnish.train.learner import Learner
+from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.reference import FILE, reference_logprobs
 from burnish.train.rows import rows_of_step, split, stack, steps_in
 from burnish.train.schedule import Linear, Schedule
@@ -61,7 +62,7 @@ class Preference(Stage):
     global_batch: int = 128
     lr: Schedule = field(default_factory=lambda: Linear(5e-7, warmup=0.1))
     max_tokens: int = 2048
-    weight_decay: float = 0.0
+    optimizer: Optimizer = field(default_factory=AdamW)
     clip_norm: float = 1.0
     seed: int = 0
 
@@ -92,7 +93,7 @@ class Preference(Stage):
         if self.loss.REFERENCE:
             rows = self._with_reference(rows, policy, ctx)
         steps = steps_in(len(rows), self.global_batch, self.epochs)
-        learner = Learner(policy, ctx.machine, AdamW(weight_decay=self.weight_decay), self.clip_norm)
+        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
         with Session.open(ctx, learner, title="dpo", steps=steps) as session:
             for step in session.remaining():
                 chosen = [rows[i] for i in rows_of_step(step, len(rows), self.global_batch, self.seed)]

@@ -19,7 +19,8 @@ from burnish.pipeline.stage import Context, Stage
 from burnish.rollout.collect import check_verifiers, collect
 from burnish.rollout.engine import Engine, Sampling
 from burnish.rollout.engines import make_engine
-from burnish.train.learner import AdamW, Learner
+from burnish.train.learner import Learner
+from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.rollouts import (
     Group,
     OnPolicy,
@@ -72,7 +73,7 @@ class RL(Stage):
     reward: Reward = field(default_factory=Reward)
     monitors: tuple[Monitor, ...] = MONITORS
     patience: int = 20
-    weight_decay: float = 0.0
+    optimizer: Optimizer = field(default_factory=AdamW)
     clip_norm: float = 1.0
     seed: int = 0
 
@@ -112,7 +113,7 @@ class RL(Stage):
         policy = Policy.load(ctx.path_of(self.start) / "model", ctx.machine, trainable=True)
         reference = self._reference(ctx)
         problems = self._fitting(Dataset.open(ctx.path_of(self.problems)).rows(), policy, ctx)
-        learner = Learner(policy, ctx.machine, AdamW(weight_decay=self.weight_decay), self.clip_norm)
+        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
         with (
             Session.open(ctx, learner, title="rl", steps=self.steps) as session,
             closing(RolloutLog(ctx.out / "rollouts.jsonl", done=session.counters["step"])) as rollouts,

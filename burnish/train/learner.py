@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,37 +19,22 @@ from burnish.losses.batch import Batch, Loss
 from burnish.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
+from burnish.train.optimizer import AdamW, Optimizer
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
-
-
-@dataclass(frozen=True, slots=True)
-class AdamW:
-    """Adam with decoupled weight decay (arXiv:1711.05101); decay applies to matrices, not to biases and norms."""
-
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
 
 
 class Learner:
     """Holds the optimizer of a trainable policy. Gradients add up over forward_backward calls until step."""
 
     def __init__(
-        self, policy: Policy, machine: Machine, optimizer: AdamW | None = None, clip_norm: float = 1.0
+        self, policy: Policy, machine: Machine, optimizer: Optimizer | None = None, clip_norm: float = 1.0
     ) -> None:
         self.policy, self.machine, self.clip_norm = policy, machine, clip_norm
-        settings = optimizer or AdamW()
         self._weights: dict[str, Any] = {n: w for n, w in policy.model.named_parameters() if w.requires_grad}
-        matrices = [w for w in self._weights.values() if w.ndim >= 2]
-        others = [w for w in self._weights.values() if w.ndim < 2]
-        groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self._adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=0.0, betas=settings.betas, eps=settings.eps, fused=True
-        )
+        ends = {id(e.weight) for e in (policy.model.get_input_embeddings(), policy.model.get_output_embeddings()) if e}
+        outer = frozenset(name for name, weight in self._weights.items() if id(weight) in ends)
+        self._optimizers = (optimizer or AdamW()).make(self._weights, outer)
         self.steps = 0
 
     def forward_backward(
@@ -78,7 +62,7 @@ class Learner:
             total = loss.total(logp_BT, batch)
             value = float(total.detach())
             if not math.isfinite(value):
-                self._adamw.zero_grad(set_to_none=True)
+                self._drop_gradients()
                 raise TrainingError(self._diverged(f"the loss is {value}", names[i] if names else ()))
             (total / count).backward()  # type: ignore[no-untyped-call]
             sums["loss"] += value
@@ -98,13 +82,14 @@ class Learner:
             return 0.0
         norm = torch.nn.utils.get_total_norm(gradients)
         if not math.isfinite(float(norm)):
-            self._adamw.zero_grad(set_to_none=True)
+            self._drop_gradients()
             raise TrainingError(self._diverged(f"the gradient's norm is {float(norm)}", ()))
         torch.nn.utils.clip_grads_with_norm_(self._weights.values(), self.clip_norm, norm)
-        for group in self._adamw.param_groups:
-            group["lr"] = lr
-        self._adamw.step()
-        self._adamw.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+        self._drop_gradients()
         self.steps += 1
         return float(norm)
 
@@ -113,10 +98,8 @@ class Learner:
         broken = [n for n, w in self._weights.items() if not bool(w.detach().isfinite().all())]
         if broken:
             raise TrainingError(self._diverged(f"the weights {broken[0]} are no longer finite", ()))
-        state: dict[str, Tensor] = {}
-        for name, weight in self._weights.items():
-            for key, value in self._adamw.state.get(weight, {}).items():
-                state[f"{name}/{key}"] = value
+        held = self._states()
+        state = {f"{name}/{key}": value for name in self._weights for key, value in held[name].items()}
         weights = {name: weight.detach() for name, weight in self._weights.items()}
         save_checkpoint(folder, Checkpoint(weights, state, {"learner_steps": self.steps, **(counters or {})}))
 
@@ -137,15 +120,30 @@ class Learner:
         with torch.no_grad():
             for name, weight in self._weights.items():
                 weight.copy_(checkpoint.weights[name])
-        self._adamw.state.clear()
+        held = self._states()
+        for fields in held.values():
+            fields.clear()
         for key, value in checkpoint.optimizer.items():
             name, _, field = key.rpartition("/")
             weight = self._weights[name]
-            # Adam counts its steps in float32 on the CPU; moments live beside their weights.
+            # Steps are counted in float32 on the CPU; moments live beside their weights.
             where = "cpu" if field == "step" and weight.device.type == "cpu" else weight.device
-            self._adamw.state[weight][field] = value.to(where)
+            held[name][field] = value.to(where)
         self.steps = int(checkpoint.counters["learner_steps"])
         return checkpoint.counters
+
+    def _states(self) -> dict[str, dict[str, Tensor]]:
+        """What the optimizers hold of each weight, to be read and changed in place."""
+        held: dict[str, dict[str, Tensor]] = {}
+        for name, weight in self._weights.items():
+            for optimizer in self._optimizers:
+                if any(weight is other for group in optimizer.param_groups for other in group["params"]):
+                    held[name] = optimizer.state[weight]
+        return held
+
+    def _drop_gradients(self) -> None:
+        for weight in self._weights.values():
+            weight.grad = None
 
     def _diverged(self, what: str, rows: Sequence[str]) -> str:
         shown = ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from burnish.errors import RecipeError
 
@@ -85,3 +85,33 @@ class Constant:
     def lr(self, step: int, steps: int) -> float:
         """The rate of step `step`, counted from 0, in a run of `steps`."""
         return self.peak * _warm(step, steps, self.warmup)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class WSD:
+    """Warm-up, stable, decay: the peak until the last `decay` share of steps, then down to `floor` times the peak (MiniCPM,
+    arXiv:2404.06395 §4.2), in a straight line or as 1 - sqrt of the share that is over (arXiv:2405.18392 eq. 1).
+    """
+
+    peak: float
+    warmup: float = 0.03
+    decay: float = 0.2
+    floor: float = 0.0
+    shape: Literal["linear", "sqrt"] = "linear"
+
+    def __post_init__(self) -> None:
+        _check(self.peak, self.warmup)
+        if not 0.0 < self.decay <= 1.0 - self.warmup:
+            raise RecipeError(
+                f"WSD(decay={self.decay}, warmup={self.warmup}): the share of steps that decay is above 0, and with the warm-up at most 1."
+            )
+        if self.shape not in ("linear", "sqrt"):
+            raise RecipeError(f'WSD(shape={self.shape!r}): write "linear" or "sqrt".')
+
+    def lr(self, step: int, steps: int) -> float:
+        """The rate of step `step`, counted from 0, in a run of `steps`."""
+        factor, _ = _warm(step, steps, self.warmup)
+        falling = max(1, round(steps * self.decay))
+        over = max(0.0, (step - (steps - falling)) / falling)
+        left = 1.0 - (math.sqrt(over) if self.shape == "sqrt" else over)
+        return self.peak * factor * (self.floor + (1.0 - self.floor) * left)

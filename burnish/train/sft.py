@@ -16,7 +16,8 @@ from burnish.losses.sft import SFTLoss
 from burnish.model.policy import Policy
 from burnish.pipeline.stage import Context, Stage
 from burnish.text.render import Rendered, Renderer
-from burnish.train.learner import AdamW, Learner
+from burnish.train.learner import Learner
+from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.rows import rows_of_step, split, stack, steps_in
 from burnish.train.schedule import Linear, Schedule
 from burnish.train.session import Session, finished
@@ -40,7 +41,7 @@ class SFT(Stage):
     lr: Schedule = field(default_factory=lambda: Linear(5e-6))
     max_tokens: int = 4096
     loss: SFTLoss = field(default_factory=SFTLoss)
-    weight_decay: float = 0.0
+    optimizer: Optimizer = field(default_factory=AdamW)
     clip_norm: float = 1.0
     seed: int = 0
 
@@ -67,7 +68,7 @@ class SFT(Stage):
         demos = [row for row in Dataset.open(ctx.path_of(self.data)).rows() if isinstance(row, Demo)]
         rows = self._render(demos, policy, ctx)
         steps = steps_in(len(rows), self.global_batch, self.epochs)
-        learner = Learner(policy, ctx.machine, AdamW(weight_decay=self.weight_decay), self.clip_norm)
+        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
         with Session.open(ctx, learner, title="sft", steps=steps) as session:
             for step in session.remaining():
                 chosen = [rows[i] for i in rows_of_step(step, len(rows), self.global_batch, self.seed)]

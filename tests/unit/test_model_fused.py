@@ -32,7 +32,8 @@ from burnish.model.policy import Policy
 from burnish.model.toy import make_toy
 from burnish.pipeline.machine import Machine
 from burnish.text.render import Renderer
-from burnish.train.learner import AdamW, Learner
+from burnish.train.learner import Learner
+from burnish.train.optimizer import AdamW
 
 torch.set_num_threads(1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,15 +13,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from burnish.errors import ArtifactError, TrainingError
+from burnish.errors import ArtifactError, RecipeError, TrainingError
 from burnish.losses.batch import PairBatch, RolloutBatch, Sequences, TokenBatch
-from burnish.losses.dpo import DPO
+from burnish.losses.dpo import APO, DPO, IPO
 from burnish.losses.policy import GRPO
+from burnish.losses.reference_free import ORPO, SimPO
 from burnish.losses.sft import SFTLoss
 from burnish.model.policy import Policy
 from burnish.model.toy import make_toy
 from burnish.pipeline.machine import Machine
-from burnish.train.learner import AdamW, Learner
+from burnish.train.learner import Learner
+from burnish.train.optimizer import Adafactor, AdamW, Muon, Optimizer
 from burnish.train.rows import rows_of_step, split, steps_in
 
 torch.set_num_threads(1)
@@ -32,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_toy(tmp_path_factory.mktemp("toy") / "model", hidden_size=32, intermediate_size=64)
 
 
-def learner(folder: Path, optimizer: AdamW | None = None) -> Learner:
+def learner(folder: Path, optimizer: Optimizer | None = None) -> Learner:
     policy = Policy.load(folder, Machine(), trainable=True).to(torch.float64)
     return Learner(policy, Machine(), optimizer or AdamW(eps=1e-3, weight_decay=0.1))
 
@@ -67,6 +70,12 @@ CASES = {
     "sft mean": (SFTLoss("mean"), sft_batch, 6),
     "sft sum": (SFTLoss("sum"), sft_batch, 6),
     "dpo": (DPO(), pair_batch, 3),
+    "robust dpo": (DPO(beta=0.1, length_normalized=False, label_smoothing=0.1, unbiased=True), pair_batch, 3),
+    "ipo": (IPO(), pair_batch, 3),
+    "apo zero": (APO(), pair_batch, 3),
+    "apo down": (APO(toward="down"), pair_batch, 3),
+    "simpo": (SimPO(), pair_batch, 3),
+    "orpo": (ORPO(), pair_batch, 3),
     "grpo sequence": (GRPO(unit="sequence"), rollout_batch, 6),
     "grpo token": (GRPO(unit="token", clip_high=0.272), rollout_batch, 6),
 }
@@ -196,13 +205,14 @@ def test_a_diverging_step_names_its_rows_and_leaves_the_weights(folder: Path) ->
     assert trained.step(1.0) == 0.0
 
 
-def test_save_and_load_go_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", [AdamW(), Adafactor(), Muon(weight_decay=0.1)], ids=lambda o: type(o).__name__)
+def test_save_and_load_go_on_bit_for_bit(optimizer: Optimizer, folder: Path, tmp_path: Path) -> None:
     def walk(trained: Learner, steps: range) -> None:
         for step in steps:
             trained.forward_backward([sft_batch([step % 6, (step + 1) % 6])], SFTLoss())
             trained.step(1e-2)
 
-    straight, first, second = learner(folder), learner(folder), learner(folder)
+    straight, first, second = learner(folder, optimizer), learner(folder, optimizer), learner(folder, optimizer)
     walk(straight, range(6))
     walk(first, range(3))
     first.save(tmp_path / "checkpoint", {"mine": [1, "x"]})
@@ -210,7 +220,7 @@ def test_save_and_load_go_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
     walk(second, range(3, 6))
     assert straight.policy.checksum() == second.policy.checksum() != first.policy.checksum()
     assert straight.steps == second.steps == 6
-    assert learner(folder).load(tmp_path / "nothing") is None
+    assert learner(folder, optimizer).load(tmp_path / "nothing") is None
 
 
 def test_a_checkpoint_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -247,3 +257,47 @@ def test_every_row_once_an_epoch(rows: int, batch: int, epochs: int, seed: int) 
         assert sorted(seen[epoch * rows : (epoch + 1) * rows]) == list(range(rows))
     if epochs > 1 and rows > 20:
         assert seen[:rows] != seen[rows : 2 * rows]
+
+
+@pytest.mark.parametrize("kind", [Adafactor, Muon])
+def test_one_step_is_that_of_torchs_own_optimizer(kind: type[Adafactor | Muon], folder: Path) -> None:
+    """The same gradient, clipped to norm 1, given to torch's Adafactor, or to its Muon and AdamW."""
+    trained, plain = learner(folder, kind(weight_decay=0.1)), learner(folder).policy.model
+    trained.forward_backward([sft_batch([0, 1, 2])], SFTLoss())
+    named, weights = dict(trained.policy.model.named_parameters()), dict(plain.named_parameters())
+    for name, weight in weights.items():
+        weight.grad = None if named[name].grad is None else named[name].grad.clone()
+    torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
+    trained.step(1e-2)
+    inner = {n: w for n, w in weights.items() if w.ndim == 2 and "embed" not in n and "lm_head" not in n}
+    assert len(inner) == 7 * 2
+    rest = [{"params": [w for n, w in weights.items() if n not in inner and w.ndim == d], "weight_decay": decay}
+            for d, decay in ((2, 0.1), (1, 0.0))]  # fmt: skip
+    if kind is Muon:
+        torch.optim.Muon(
+            list(inner.values()), lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+        ).step()  # fmt: skip
+        torch.optim.AdamW(rest, lr=1e-2).step()
+    else:
+        torch.optim.Adafactor([{"params": list(inner.values()), "weight_decay": 0.1}, *rest], lr=1e-2).step()
+    for name, weight in weights.items():
+        assert (named[name] - weight).abs().max() < 1e-10, name
+
+
+@pytest.mark.parametrize("optimizer", [AdamW(), Adafactor(), Muon()], ids=lambda o: type(o).__name__)
+def test_every_optimizer_learns(optimizer: Optimizer, folder: Path) -> None:
+    """Sixty steps on six rows: the loss falls to less than half."""
+    trained = learner(folder, optimizer)
+    found = []
+    for _ in range(60):
+        found.append(trained.forward_backward([sft_batch(list(range(6)))], SFTLoss())["loss"])
+        trained.step(2e-2)
+    assert found[-1] < found[0] / 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda: AdamW(weight_decay=-1), lambda: AdamW(betas=(0.9, 1.0)), lambda: Muon(momentum=2)]
+)
+def test_optimizers_refuse_numbers_without_meaning(wrong: Any) -> None:
+    with pytest.raises(RecipeError):
+        wrong()
