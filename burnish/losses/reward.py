@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from burnish.errors import RecipeError
 from burnish.losses.batch import ScoredPairBatch
 
 
@@ -16,11 +17,19 @@ class BradleyTerry:
     """- log sigmoid(score of the chosen - score of the rejected - margin), a unit being a pair.
 
     Without a margin: arXiv:2203.02155 eq. 1. use_margin takes the batch's margin_P, larger where the preference is clearer
-    (arXiv:2307.09288 eq. 2). `scores_2P`, one score a row, takes the place of log-probs. Rows of length 0 are padding.
+    (arXiv:2307.09288 eq. 2). center adds center * (score of the chosen + of the rejected)^2, which keeps scores around 0
+    (arXiv:2312.09244 §2). `scores_2P`, one score a row, takes the place of log-probs. Rows of length 0 are padding.
     """
 
     use_margin: bool = False
+    center: float = 0.0
     VERSION: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not self.center >= 0:
+            raise RecipeError(
+                f"BradleyTerry(center={self.center}): must not be below 0, or scores are driven away from 0."
+            )
 
     def count(self, batch: ScoredPairBatch) -> Tensor:
         """Pairs."""
@@ -32,7 +41,10 @@ class BradleyTerry:
         ahead_P = chosen_P - rejected_P
         if self.use_margin:
             ahead_P = ahead_P - batch.margin_P
-        return -logsigmoid(ahead_P).masked_fill(~_live_P(batch), 0.0).sum()
+        loss_P = -logsigmoid(ahead_P)
+        if self.center:
+            loss_P = loss_P + self.center * (chosen_P + rejected_P).square()
+        return loss_P.masked_fill(~_live_P(batch), 0.0).sum()
 
     def metrics(self, scores_2P: Tensor, batch: ScoredPairBatch) -> dict[str, Tensor]:
         """`accuracy`: pairs ranked right; `margin`: the difference of scores; `chosen_score`, `rejected_score`."""

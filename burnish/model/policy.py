@@ -23,6 +23,7 @@ from burnish.model.head import token_logprobs
 from burnish.model.llama import NarrowWeights, PackedLlama, supports
 from burnish.pipeline.machine import Machine
 from burnish.text.render import Renderer
+from burnish.text.template import ChatFormat
 
 # Packed documents may differ from the same documents alone by this much (nats), by rounding. transformers computes norms
 # in float32 even for float64 models.
@@ -46,8 +47,10 @@ class Policy:
         self._fast = PackedLlama(model, self._narrow) if self.device.type == "cpu" and supports(model) else None
 
     @classmethod
-    def load(cls, folder: Path, machine: Machine, *, trainable: bool = False) -> Policy:
-        """The policy in a plain Hugging Face folder.
+    def load(
+        cls, folder: Path, machine: Machine, *, trainable: bool = False, chat_format: ChatFormat | None = None
+    ) -> Policy:
+        """The policy in a plain Hugging Face folder, with its own chat template or, where one is given, in `chat_format`.
 
         Trainable policies keep float32 weights and compute in `machine.compute`; others are cast to it once.
         Raises ModelError for a folder without weights, tokenizer or chat template.
@@ -55,7 +58,7 @@ class Policy:
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        check_folder(folder)
+        check_folder(folder, template=chat_format is None)
         machine.prepare()
         narrow = not trainable and machine.compute == "bf16"
         with quiet():
@@ -73,7 +76,7 @@ class Policy:
                     "  The folder must be what `save_pretrained` of transformers writes."
                 ) from error
         model.requires_grad_(trainable)
-        return cls(model.to(machine.device), Renderer(tokenizer), machine)
+        return cls(model.to(machine.device), Renderer(tokenizer, chat_format), machine)
 
     @property
     def context(self) -> int:
@@ -122,6 +125,10 @@ class Policy:
         found_K = self._packed(tokens, mask, temperature) if self.packs else self._padded(tokens, mask, temperature)
         return out_BT.masked_scatter(mask, found_K.to(wide))
 
+    def outputs(self, sequences: Sequences, temperature: float) -> Tensor:
+        """What losses take first: the log-probs."""
+        return self.logprobs(sequences, temperature)
+
     def save(self, folder: Path) -> None:
         """Write a plain Hugging Face folder, whole or not at all: a temporary neighbour, then a rename."""
         partial = folder.with_name(f".{folder.name}.partial")
@@ -149,24 +156,45 @@ class Policy:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self._compute)
 
+    def states(self, sequences: Sequences, at_BT: Tensor) -> Tensor:
+        """[K, D] last hidden states at the positions where at_BT is True, in row order; after the final norm. Differentiable.
+
+        float32 (float64 for a float64 policy), computed packed where the model allows it, as log-probs are.
+        """
+        tokens, at = sequences.tokens_BT.to(self.device), at_BT.to(self.device)
+        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
+        if self.packs:
+            return self._packed_states(tokens, at).to(wide)
+        inside_BT = torch.arange(tokens.shape[1], device=self.device) < sequences.lengths_B.to(self.device)[:, None]
+        with self._autocast():
+            hidden_BTD = self.model.base_model(
+                input_ids=tokens, attention_mask=inside_BT.long(), use_cache=False
+            ).last_hidden_state
+        chosen_KD: Tensor = hidden_BTD[at].to(wide)
+        return chosen_KD
+
     def _packed(self, tokens_BT: Tensor, mask_BT: Tensor, temperature: float) -> Tensor:
         """[K] log-probs at the masked positions in row order, from one packed row."""
-        positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        # A row is read up to the token before its last counted one: what comes later predicts nothing that counts.
-        lengths_B = (mask_BT * positions).amax(1)
-        inside_BT = positions < lengths_B[:, None]
-        documents = Documents.of(lengths_B.tolist(), self.device)
-        starts_B = lengths_B.cumsum(0) - lengths_B
-        rows_K, columns_K = mask_BT.nonzero(as_tuple=True)
-        places_K = starts_B[rows_K] + columns_K - 1
-        place = tokens_BT[inside_BT], positions.expand_as(tokens_BT)[inside_BT], documents
-        if self._fast is not None:
-            hidden_KD = self._fast.hidden(*place, places_K, self._compute)
-        else:
-            hidden_KD = self._hidden(*place).index_select(0, places_K)
+        # A token's log-prob comes from the state before it.
+        hidden_KD = self._packed_states(tokens_BT, mask_BT.roll(-1, 1))
         weight = self.model.get_output_embeddings().weight
         narrow = self._narrow.of([weight], self._compute)
         return token_logprobs(hidden_KD, weight, tokens_BT[mask_BT], temperature=temperature, narrow_VD=narrow)
+
+    def _packed_states(self, tokens_BT: Tensor, at_BT: Tensor) -> Tensor:
+        """[K, D] hidden states where at_BT is True, in row order, from one packed row."""
+        positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        # A row is read up to its last wanted state: what comes later changes nothing before it.
+        lengths_B = (at_BT * (positions + 1)).amax(1)
+        inside_BT = positions < lengths_B[:, None]
+        documents = Documents.of(lengths_B.tolist(), self.device)
+        starts_B = lengths_B.cumsum(0) - lengths_B
+        rows_K, columns_K = at_BT.nonzero(as_tuple=True)
+        places_K = starts_B[rows_K] + columns_K
+        place = tokens_BT[inside_BT], positions.expand_as(tokens_BT)[inside_BT], documents
+        if self._fast is not None:
+            return self._fast.hidden(*place, places_K, self._compute)
+        return self._hidden(*place).index_select(0, places_K)
 
     def _hidden(self, tokens_N: Tensor, positions_N: Tensor, documents: Documents) -> Tensor:
         with packing(), self._autocast():

@@ -23,7 +23,7 @@ from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.reference import FILE, reference_logprobs
 from burnish.train.rows import rows_of_step, split, stack, steps_in
 from burnish.train.schedule import Linear, Schedule
-from burnish.train.session import Session, finished
+from burnish.train.session import Probe, Session, finished
 from burnish.train.sft import check_numbers, fit_context, report_rows
 
 
@@ -50,6 +50,7 @@ class Preference(Stage):
     loss:         DPO, IPO, APO (burnish.losses.dpo), SimPO, ORPO (burnish.losses.reference_free), or one of your own.
     global_batch: pairs an optimizer step; an epoch's last step takes what is left.
     max_tokens:   pairs of which either row (prompt and reply) is longer are dropped and counted, never cut.
+    probe:        what to ask while training; it changes no weight, so it is no part of the identity.
     """
 
     VERSION: ClassVar[int] = 1
@@ -65,6 +66,7 @@ class Preference(Stage):
     optimizer: Optimizer = field(default_factory=AdamW)
     clip_norm: float = 1.0
     seed: int = 0
+    probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
     def name(self) -> str:
@@ -81,6 +83,8 @@ class Preference(Stage):
     def check(self, data: Path | None) -> None:
         """Raise RecipeError for numbers that cannot work."""
         check_numbers(self.name, epochs=self.epochs, global_batch=self.global_batch, max_tokens=self.max_tokens)
+        if self.probe is not None:
+            self.probe.check(data)
 
     def run(self, ctx: Context) -> None:
         """Compute the reference's log-probs where the loss reads them, then train; writes model, metrics.jsonl and data_report.json."""
@@ -89,12 +93,12 @@ class Preference(Stage):
         policy = Policy.load(ctx.path_of(self.start) / "model", ctx.machine, trainable=True)
         pairs = [row for row in Dataset.open(ctx.path_of(self.data)).rows() if isinstance(row, Pair)]
         # The reference is the policy before its first step, so this comes before any checkpoint is loaded.
-        rows = self._render(pairs, policy, ctx)
+        rows = render_pairs(self.name, pairs, policy, ctx, self.max_tokens)
         if self.loss.REFERENCE:
             rows = self._with_reference(rows, policy, ctx)
         steps = steps_in(len(rows), self.global_batch, self.epochs)
         learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
-        with Session.open(ctx, learner, title="dpo", steps=steps) as session:
+        with Session.open(ctx, learner, title="dpo", steps=steps, probe=self.probe) as session:
             for step in session.remaining():
                 chosen = [rows[i] for i in rows_of_step(step, len(rows), self.global_batch, self.seed)]
                 parts = split(chosen, [pair.tokens for pair in chosen], ctx.machine.micro_tokens)
@@ -106,24 +110,28 @@ class Preference(Stage):
         session.finish()
         (ctx.out / FILE).unlink(missing_ok=True)
 
-    def _render(self, pairs: Sequence[Pair], policy: Policy, ctx: Context) -> list[RenderedPair]:
-        fit_context(self.name, self.max_tokens, policy.context)
-        rows = [render_pair(policy.renderer, pair) for pair in pairs]
-        longest = [max(len(row.chosen.token_ids), len(row.rejected.token_ids)) for row in rows]
-        kept = [row for row, length in zip(rows, longest, strict=True) if length <= self.max_tokens]
-        report_rows(
-            ctx, kind="preference pairs", limit=self.max_tokens, rows=len(rows), kept=len(kept),
-            too_long=[row.id for row, length in zip(rows, longest, strict=True) if length > self.max_tokens],
-            tokens=sum(row.tokens for row in kept),
-            trained=sum(sum(row.chosen.mask) + sum(row.rejected.mask) for row in kept),
-        )  # fmt: skip
-        return kept
-
     def _with_reference(self, rows: Sequence[RenderedPair], policy: Policy, ctx: Context) -> list[RenderedPair]:
         ref = reference_logprobs(policy, [reply for row in rows for reply in (row.chosen, row.rejected)], ctx).tolist()
         return [
             RenderedPair(row.id, row.chosen, row.rejected, ref[2 * i], ref[2 * i + 1]) for i, row in enumerate(rows)
         ]
+
+
+def render_pairs(
+    stage: str, pairs: Sequence[Pair], policy: Policy, ctx: Context, max_tokens: int
+) -> list[RenderedPair]:
+    """The pairs whose two rows fit; the others are counted in data_report.json. Raises DataError when none is left."""
+    fit_context(stage, max_tokens, policy.context)
+    rows = [render_pair(policy.renderer, pair) for pair in pairs]
+    longest = [max(len(row.chosen.token_ids), len(row.rejected.token_ids)) for row in rows]
+    kept = [row for row, length in zip(rows, longest, strict=True) if length <= max_tokens]
+    report_rows(
+        ctx, kind="preference pairs", limit=max_tokens, rows=len(rows), kept=len(kept),
+        too_long=[row.id for row, length in zip(rows, longest, strict=True) if length > max_tokens],
+        tokens=sum(row.tokens for row in kept),
+        trained=sum(sum(row.chosen.mask) + sum(row.rejected.mask) for row in kept),
+    )  # fmt: skip
+    return kept
 
 
 def render_pair(renderer: Renderer, pair: Pair) -> RenderedPair:

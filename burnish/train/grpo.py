@@ -37,7 +37,7 @@ from burnish.train.rollouts import (
 )
 from burnish.train.rows import rows_of_step, split
 from burnish.train.schedule import Constant, Schedule
-from burnish.train.session import Session, finished
+from burnish.train.session import Probe, Session, finished
 from burnish.train.sft import check_numbers, report_rows
 from burnish.verify.base import Verifier
 from burnish.verify.monitors import MONITORS, Monitor
@@ -54,6 +54,7 @@ class RL(Stage):
     reward:            how a verdict becomes a reward: Reward(missing_end=0.0) gives replies cut by max_tokens nothing (Tülu 3.1).
     monitors:          what to look for in replies that may be gaming their grade; they report, and change no reward.
     patience:          stop after so many steps in a row in which no group had replies of different worth.
+    probe:             what to ask while training; it changes no weight, so it is no part of the identity.
     """
 
     VERSION: ClassVar[int] = 1
@@ -76,6 +77,7 @@ class RL(Stage):
     optimizer: Optimizer = field(default_factory=AdamW)
     clip_norm: float = 1.0
     seed: int = 0
+    probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
     def name(self) -> str:
@@ -95,6 +97,8 @@ class RL(Stage):
             self.name, steps=self.steps, problems_per_step=self.problems_per_step,
             updates_per_step=self.updates_per_step, patience=self.patience,
         )  # fmt: skip
+        if self.probe is not None:
+            self.probe.check(data)
         if self.group_size < 2:
             raise RecipeError(
                 f"rl: group_size={self.group_size}, but a reply is judged against the others of its group.\n"
@@ -115,11 +119,12 @@ class RL(Stage):
         problems = self._fitting(Dataset.open(ctx.path_of(self.problems)).rows(), policy, ctx)
         learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
         with (
-            Session.open(ctx, learner, title="rl", steps=self.steps) as session,
+            Session.open(ctx, learner, title="rl", steps=self.steps, probe=self.probe) as session,
             closing(RolloutLog(ctx.out / "rollouts.jsonl", done=session.counters["step"])) as rollouts,
         ):
             engine = make_engine(policy, ctx.machine, ctx.console)
             engine.load_weights(policy, f"step {session.counters['step']}")
+            session.engine = engine
             for step in session.remaining():
                 chosen = rows_of_step(step, len(problems), self.problems_per_step, self.seed)
                 began = time.monotonic()
@@ -127,7 +132,7 @@ class RL(Stage):
                 generated = time.monotonic()
                 kept = samples(groups, worth, reward=self.reward)
                 lr = self.lr.lr(step, self.steps)
-                found = self._learn(step, kept, learner, reference, lr)
+                found = self._learn(step, kept, learner, policy, reference, lr)
                 if kept:
                     engine.load_weights(policy, f"step {step + 1}")
                 session.counters["idle"] = 0 if kept else session.counters.get("idle", 0) + 1
@@ -159,7 +164,7 @@ class RL(Stage):
         return groups, worth, flags_PG
 
     def _learn(
-        self, step: int, kept: Sequence[Sample], learner: Learner, reference: Policy | None, lr: float
+        self, step: int, kept: Sequence[Sample], learner: Learner, policy: Policy, reference: Policy | None, lr: float
     ) -> dict[str, float]:
         """The step's updates; returns their metrics, each a mean over all of them, and the largest gradient norm."""
         tokens, temperature = learner.machine.micro_tokens, self.sampling.temperature
@@ -167,7 +172,7 @@ class RL(Stage):
         if reference is not None:
             kept = with_logprobs(kept, reference, "ref", tokens, temperature)
         if not once:
-            kept = with_logprobs(kept, learner.policy, "old", tokens, temperature)
+            kept = with_logprobs(kept, policy, "old", tokens, temperature)
         totals = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0, "engine_gap": 0.0}
         count = norm = 0.0
         for part in self._minibatches(step, kept):

@@ -9,26 +9,39 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from burnish.errors import ArtifactError, TrainingError
-from burnish.losses.batch import Batch, Loss
+from burnish.losses.batch import Batch, Loss, Sequences
 from burnish.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
 from burnish.train.optimizer import AdamW, Optimizer
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 
+class Trained(Protocol):
+    """What a learner trains: a policy, or a reward model."""
+
+    @property
+    def model(self) -> Any:
+        """The torch module, with the parameters' names that checkpoints use."""
+
+    def outputs(self, sequences: Sequences, temperature: float) -> Tensor:
+        """What losses take first: log-probs [B, T] of a policy, scores [B] of a reward model."""
+
+    def save(self, folder: Path) -> None:
+        """Write a plain Hugging Face folder."""
+
+
 class Learner:
-    """Holds the optimizer of a trainable policy. Gradients add up over forward_backward calls until step."""
+    """Holds the optimizer of a trainable policy or reward model. Gradients add up over forward_backward calls until step."""
 
     def __init__(
-        self, policy: Policy, machine: Machine, optimizer: Optimizer | None = None, clip_norm: float = 1.0
+        self, policy: Trained, machine: Machine, optimizer: Optimizer | None = None, clip_norm: float = 1.0
     ) -> None:
         self.policy, self.machine, self.clip_norm = policy, machine, clip_norm
         self._weights: dict[str, Any] = {n: w for n, w in policy.model.named_parameters() if w.requires_grad}
@@ -58,15 +71,15 @@ class Learner:
         for i, batch in enumerate(batches):
             if not bool(batch.sequences.mask_BT.any()):
                 continue
-            logp_BT = self.policy.logprobs(batch.sequences, temperature)
-            total = loss.total(logp_BT, batch)
+            found = self.policy.outputs(batch.sequences, temperature)
+            total = loss.total(found, batch)
             value = float(total.detach())
             if not math.isfinite(value):
                 self._drop_gradients()
                 raise TrainingError(self._diverged(f"the loss is {value}", names[i] if names else ()))
             (total / count).backward()  # type: ignore[no-untyped-call]
             sums["loss"] += value
-            for name, part in loss.metrics(logp_BT.detach(), batch).items():
+            for name, part in loss.metrics(found.detach(), batch).items():
                 sums[name] = sums.get(name, 0.0) + float(part)
         return {"count": count} | {name: value / count for name, value in sums.items()}
 

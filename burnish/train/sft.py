@@ -20,7 +20,7 @@ from burnish.train.learner import Learner
 from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.rows import rows_of_step, split, stack, steps_in
 from burnish.train.schedule import Linear, Schedule
-from burnish.train.session import Session, finished
+from burnish.train.session import Probe, Session, finished
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class SFT(Stage):
 
     global_batch: conversations an optimizer step; an epoch's last step takes what is left.
     max_tokens:   longer conversations are dropped and counted, never cut: a cut one would teach endings that are none.
+    probe:        what to ask while training; it changes no weight, so it is no part of the identity.
     """
 
     VERSION: ClassVar[int] = 1
@@ -44,6 +45,7 @@ class SFT(Stage):
     optimizer: Optimizer = field(default_factory=AdamW)
     clip_norm: float = 1.0
     seed: int = 0
+    probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
     def name(self) -> str:
@@ -59,6 +61,8 @@ class SFT(Stage):
     def check(self, data: Path | None) -> None:
         """Raise RecipeError for numbers that cannot work."""
         check_numbers(self.name, epochs=self.epochs, global_batch=self.global_batch, max_tokens=self.max_tokens)
+        if self.probe is not None:
+            self.probe.check(data)
 
     def run(self, ctx: Context) -> None:
         """Train; writes model, metrics.jsonl and data_report.json."""
@@ -69,7 +73,7 @@ class SFT(Stage):
         rows = self._render(demos, policy, ctx)
         steps = steps_in(len(rows), self.global_batch, self.epochs)
         learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
-        with Session.open(ctx, learner, title="sft", steps=steps) as session:
+        with Session.open(ctx, learner, title="sft", steps=steps, probe=self.probe) as session:
             for step in session.remaining():
                 chosen = [rows[i] for i in rows_of_step(step, len(rows), self.global_batch, self.seed)]
                 parts = split(chosen, [len(row.token_ids) for _, row in chosen], ctx.machine.micro_tokens)

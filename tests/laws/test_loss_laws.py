@@ -95,6 +95,7 @@ def make_scores(seed: int) -> tuple[Tensor, ScoredPairBatch]:
         (ValueLoss(clip=None), make_values),
         (BradleyTerry(), make_scores),
         (BradleyTerry(use_margin=True), make_scores),
+        (BradleyTerry(center=0.01), make_scores),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )

@@ -16,10 +16,13 @@ from training_runs import DATA, START, context, demos, pairs, prepare
 
 from burnish.core.types import Demo, Pair, Row, plain
 from burnish.losses.dpo import APO, DPO, IPO
+from burnish.losses.reward import BradleyTerry
 from burnish.losses.sft import SFTLoss
 from burnish.model.policy import Policy
+from burnish.model.reward import RewardModel
 from burnish.pipeline.machine import Machine
 from burnish.train.dpo import Preference
+from burnish.train.reward import RewardModeling
 from burnish.train.schedule import Constant
 from burnish.train.sft import SFT
 
@@ -152,3 +155,38 @@ def test_dpo_trains_as_trl_does(kind: str, loss: Any, tmp_path: Path, trl: Any) 
     assert [row["accuracy"] for row in logged[1:]] == pytest.approx(
         [row["rewards/accuracies"] for row in theirs[1:]], abs=1e-3
     )
+
+
+def test_reward_models_train_as_trls_do(tmp_path: Path, trl: Any) -> None:
+    """From one reward model, saved by us and read by transformers as a sequence classifier, and the same settings."""
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    rows = pairs(7)
+    folder = start(tmp_path, rows)
+    stage = RewardModeling(
+        START, DATA, epochs=STEPS, global_batch=64, lr=Constant(RATE), max_tokens=200, loss=BradleyTerry(center=0.1)
+    )
+    RewardModel.start(Policy.load(folder, Machine()), seed=stage.seed).save(tmp_path / "untrained")
+    data = [
+        {"prompt": plain(p.prompt), **{side: [{"role": "assistant", "content": getattr(p, side)}] for side in ("chosen", "rejected")}}
+        for p in rows
+        if isinstance(p, Pair)
+    ]  # fmt: skip
+    config = trl.RewardConfig(
+        output_dir=str(tmp_path / "trl"), max_length=None, center_rewards_coefficient=0.1, **TRAINER
+    )
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "untrained", dtype=torch.float32)
+    assert model.num_labels == 1
+    before = {n: w.detach().clone() for n, w in model.named_parameters()}
+    trainer = trl.RewardTrainer(
+        model,
+        args=config,
+        train_dataset=Dataset.from_list(data),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+    )
+    trainer.train()
+    ctx = context(tmp_path, "out", SMALL_PARTS)
+    stage.run(ctx)
+    logged = [json.loads(line) for line in (ctx.out / "metrics.jsonl").read_text().splitlines()]
+    same(trainer, logged, dict(RewardModel.load(ctx.out / "model", Machine()).model.named_parameters()), before)

@@ -436,3 +436,12 @@ def test_sequences_size_and_take() -> None:
 def test_values_that_cannot_work_are_refused(build: Any, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         build()
+
+
+def test_centred_reward_loss_by_hand() -> None:
+    """Scores 2 and 1: -log sigmoid(1) = 0.313262, and 0.01 x 3^2 = 0.09."""
+    batch = ScoredPairBatch(masked([0, 1], [0, 1]), torch.zeros(1, dtype=torch.float64))
+    scores = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    near(BradleyTerry(center=0.01).total(scores, batch), math.log1p(math.exp(-1)) + 0.09)
+    with pytest.raises(RecipeError, match="center"):
+        BradleyTerry(center=-1)
