@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from burnish.core.types import Check, Problem, Row, user
-from burnish.eval.run import evaluate_model
+from burnish.eval.models import Asking, evaluate_models
 from burnish.eval.task import EvalTask
 from burnish.pipeline.machine import laptop
 from burnish.pipeline.progress import Console
@@ -48,9 +48,8 @@ TASK = EvalTask("letters", Letters(), GSM8K(), Sampling(temperature=0.0, max_tok
 def main(model: str = "", out: Path | None = None) -> float:
     """Evaluate a model, or the worked solutions when no model is named; returns the score."""
     with tempfile.TemporaryDirectory() as scratch:
-        scores = evaluate_model(
-            model, [TASK], machine=laptop(), engine="torch" if model else "gold", out=out or Path(scratch), console=Console()
-        )  # fmt: skip
+        asking = Asking(laptop(), out or Path(scratch), engine="torch" if model else "gold")
+        (scores,) = evaluate_models([model] if model else [], [TASK], asking, Console())
     return float(scores["tasks"][0]["score"])
 
 

@@ -66,7 +66,7 @@ def recipe(
     `--only-data` curates everything and ends with a report of the data: sources, drops, overlaps with the tests.
     """
     verifiers: dict[str, Verifier] = {"gsm8k": GSM8K(), "ifeval": IFEval(partial=True)}
-    tests = (gsm8k.task(), ifeval.task(), instructions.task(n=500))
+    tests = (gsm8k.task("plain"), ifeval.task(), instructions.task(n=500))
     held_out = (
         *tests,
         HeldOut("math", MATHProblems("test")),

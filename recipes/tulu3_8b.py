@@ -48,7 +48,7 @@ def recipe(*, seed: int = 123, base: str = LLAMA, commercial: bool = False, data
     Llama 3.1's base model comes without a chat template: to train it, give a folder of it that has Tülu 3's as chat_template.jinja.
     """
     verifiers: dict[str, Verifier] = {"gsm8k": GSM8K(), "ifeval": IFEval()}
-    tests = (gsm8k.task(shots=8), ifeval.task())
+    tests = (gsm8k.task(), ifeval.task())
     # The mixtures were decontaminated against all tests of the paper before they were published. This does it again, with
     # the paper's rule, for the tests that are here, so that the report has the evidence.
     held_out = (

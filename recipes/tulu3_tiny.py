@@ -44,7 +44,7 @@ def recipe(*, seed: int = 0, base: str = "bundled", scale: float = 1.0, data: Pa
     verifiers: dict[str, Verifier] = {"gsm8k": GSM8K(), "ifeval": IFEval(partial=True)}
     tests: tuple[EvalTask, ...] = (arithmetic.task(n=rows(150)), instructions.task(n=rows(150)))
     if data is not None:
-        tests += (gsm8k.task(limit=rows(100)), ifeval.task(limit=rows(100)))
+        tests += (gsm8k.task("plain", limit=rows(100)), ifeval.task(limit=rows(100)))
 
     start = BaseModel(base)
     words = Arithmetic("train", n=rows(310), seed=seed)

@@ -18,11 +18,13 @@ class Show:
 
     Attributes:
         artifact: a folder, its name or a unique beginning of it, or NAME@FINGERPRINT.
+        page: of an evaluation, HTML file to write, with every reply to look through.
         runs: folder of the artifacts.
         json: print its artifact.json.
     """
 
     artifact: Positional[Annotated[str, arg(metavar="ARTIFACT")]]
+    page: Path | None = None
     runs: Path = Path("runs")
     json: bool = False
 
@@ -31,8 +33,11 @@ class Show:
         from burnish.core.files import read_json
         from burnish.pipeline.compare import described
         from burnish.pipeline.store import RECORD, Store
+        from burnish.report.eval_page import write_page
 
         found = Store(self.runs).find(self.artifact)
+        if self.page is not None:
+            write_page(found.folder, self.page)
         out(read_json(found.folder / RECORD) if self.json else described(found))
         return 0
 

@@ -20,8 +20,13 @@ class Grade:
         task: the name of a benchmark.
         responses: JSON Lines, one {"id" or "prompt": …, "response" or "responses": …} a line.
         data: folder of real data sets.
-        out: folder for verdicts, summary and a page of failures; a grading that was killed goes on from there.
+        out: folder for verdicts, summary and a page to look through; a grading that was killed goes on from there.
+        judge: a model folder or the address of an OpenAI-compatible endpoint, for tasks whose replies a model judges.
+        judge_model: the judge's name at that address; BURNISH_JUDGE_KEY holds the key.
+        judge_form: file with the text that the judge was trained on.
         jobs: replies graded at a time; as many as there are processors unless given.
+        unlock: why replies to an unseen task are scored; counted and logged.
+        runs: folder of the artifacts, where looks at unseen tasks are logged.
         json: print the whole result as JSON.
     """
 
@@ -29,24 +34,41 @@ class Grade:
     responses: Positional[Annotated[Path, arg(metavar="FILE.jsonl")]]
     data: Path | None = None
     out: Path | None = None
+    judge: str = ""
+    judge_model: str = ""
+    judge_form: Path | None = None
     jobs: int | None = None
+    unlock: str = ""
+    runs: Path = Path("runs")
     json: bool = False
 
     def __call__(self) -> int:
         """Grade and print."""
+        from burnish.cli.judges import task_judge
         from burnish.core.cores import cores
         from burnish.eval.grade import grade
         from burnish.eval.tasks.catalogue import find
+        from burnish.eval.unlock import LOG, check_unlocked, record
+        from burnish.report.eval_page import write_page
 
+        console = Console(quiet=self.json)
+        judge = task_judge(self.judge, self.judge_model, self.judge_form, "laptop", self.out, console)
+        task, folder = find(self.task, judge), data_folder(self.data)
+        if task.unseen:
+            check_unlocked([task], self.unlock, self.runs / LOG)
+            asked = {task.name: len(task.problems(folder))}
+            model = f"replies in {self.responses.name}"
+            record([task], asked, reason=self.unlock, model=model, folder=self.out, log=self.runs / LOG)
         result = grade(
-            find(self.task), self.responses, data_folder(self.data), self.out,
-            jobs=cores() if self.jobs is None else self.jobs, console=Console(quiet=self.json),
+            task, self.responses, folder, self.out,
+            jobs=cores() if self.jobs is None else self.jobs, console=console,
         )  # fmt: skip
-        out(result if self.json else _text(result, self.out))
+        page = write_page(self.out) if self.out is not None else None
+        out(result if self.json else _text(result, page))
         return 0
 
 
-def _text(result: dict[str, Any], folder: Path | None) -> str:
+def _text(result: dict[str, Any], page: Path | None) -> str:
     """The result as a person reads it: totals, categories, monitors, what did not fit, and where the files are."""
     from burnish.eval.score import line
 
@@ -68,12 +90,8 @@ def _text(result: dict[str, Any], folder: Path | None) -> str:
     parts += _unfitting(result)
     for row in result["published"]:
         parts.append(f"published: {row['score']:.3f} {row['model']} ({row['settings']})")
-    if folder is not None:
-        parts += [
-            "",
-            f"Failures to look through: {folder / 'failures.html'}",
-            f"Every verdict: {folder / 'verdicts.jsonl'}",
-        ]
+    if page is not None:
+        parts += ["", f"Replies to look through: {page}", f"Every verdict: {page.parent / 'verdicts.jsonl'}"]
     return "\n".join(parts)
 
 

@@ -1,19 +1,23 @@
-"""Judges of whether two texts ask the same: a model in a folder, or one behind an OpenAI-compatible endpoint."""
+"""Judges as the command line names them: a model in a folder, or one behind an OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from burnish.core.types import user
 from burnish.data.decontamination.paraphrase import QUESTION, verdict_of
 from burnish.errors import DataError, RecipeError
+from burnish.eval.judging import Judge
+from burnish.pipeline.progress import Console
 from burnish.rollout.api_engine import Endpoint
 from burnish.rollout.local_answers import LocalModel
 from burnish.verify.judge.ask import Answerer, Question
 
 KEY = "BURNISH_JUDGE_KEY"
+ENDPOINT_KEY = "BURNISH_ENDPOINT_KEY"
 _TOKENS = 48
 _CHARACTERS = 6000
 
@@ -48,10 +52,62 @@ def judge_of(spelling: str, model: str, machine: str) -> SameQuestion:
 
     Raises RecipeError for an endpoint that does not answer or does not know the model, ModelError for a folder without one.
     """
+    answerer = _answerer(spelling, model, machine)
+    if isinstance(answerer, Endpoint):
+        answerer.check()
+    return SameQuestion(answerer)
+
+
+def task_judge(
+    spelling: str, model: str, form: Path | None, machine: str, folder: Path | None, console: Console
+) -> Judge | None:  # fmt: skip
+    """The judge of an evaluation's replies, spelled as for `judge_of`; None for "".
+
+    form: a file with the text that the judge was trained on. folder: where its replies are kept, each paid once; None keeps them in memory.
+    An endpoint that does not answer is told of and taken: replies to judge are kept, and the same command judges them later.
+    Raises RecipeError for a form that cannot be read or has no judge, ModelError for a folder without a model.
+    """
+    if not spelling:
+        if model or form:
+            raise RecipeError("--judge-model and --judge-form say how a judge is asked, and no --judge is named.")
+        return None
+    answerer = _answerer(spelling, model, machine, "" if folder is None else str(folder))
+    if isinstance(answerer, Endpoint):
+        try:
+            answerer.check()
+        except RecipeError as error:
+            console.line(
+                f"  note: {error}\n  What is to be judged stays ungraded until the same command finds the judge."
+            )
+    try:
+        text = form.read_text(encoding="utf-8") if form else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"--judge-form {form}: {error}.\n  Give a text file.") from None
+    return Judge(answerer, text)
+
+
+def _answerer(spelling: str, model: str, machine: str, folder: str = "") -> Endpoint | LocalModel:
     if not spelling.startswith(("http://", "https://")):
-        return SameQuestion(LocalModel.of(spelling, machine))
+        return LocalModel.of(spelling, machine, folder)
     if not model:
         raise RecipeError(f"--judge {spelling} is an endpoint and needs the name of its model: --judge-model NAME.")
-    endpoint = Endpoint(spelling, model, key=KEY if os.environ.get(KEY) else "")
-    endpoint.check()
-    return SameQuestion(endpoint)
+    return Endpoint(spelling, model, key=_key(KEY), folder=folder)
+
+
+def endpoint_of(url: str, model: str) -> Endpoint | None:
+    """The model behind --url and --model-name; None where neither is given. Its key is read from BURNISH_ENDPOINT_KEY.
+
+    Raises RecipeError where one of the two is missing.
+    """
+    if not url and not model:
+        return None
+    if not url or not model:
+        raise RecipeError(
+            f"--{'url' if url else 'model-name'} {url or model}: an endpoint needs its address and the name of its model.\n"
+            "  --url http://HOST/v1 --model-name NAME"
+        )
+    return Endpoint(url, model, key=_key(ENDPOINT_KEY))
+
+
+def _key(name: str) -> str:
+    return name if os.environ.get(name) else ""

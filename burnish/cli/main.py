@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from burnish.cli.artifacts import Diff, Show, Trace
 from burnish.cli.data import data_command
 from burnish.cli.decontaminate import Decontaminate
+from burnish.cli.evals import EVAL_COMMANDS, eval_command
 from burnish.cli.flags import Command, out, parse
 from burnish.cli.grade import Grade
 from burnish.cli.models import Chat, Eval
@@ -29,6 +30,8 @@ burnish: from a base model to a better one, with every number traceable
   burnish diff   A B                  what differs: fields, inputs, rows, scores
   burnish trace  ROW_ID               where a row came from and where it went
   burnish eval   MODEL --tasks a,b    score a model
+  burnish eval   tasks | table        what can be asked; scores beside the paper
+  burnish eval   compare A B…         models on the same problems, with tests
   burnish grade  TASK FILE.jsonl      score replies that are already there
   burnish winrate FILE…               win rates from judge preferences
   burnish chat   MODEL                talk to a model
@@ -87,6 +90,8 @@ def _dispatch(words: list[str]) -> int:
         return recipe_command(command, rest)
     if command == "data":
         return data_command(rest)
+    if command == "eval" and rest[:1] and rest[0] in EVAL_COMMANDS:
+        return eval_command(rest)
     if command in COMMANDS:
         act: Command = parse(COMMANDS[command], command, rest)
         return act()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from tyro.conf import Positional, arg
 
@@ -16,26 +16,44 @@ from burnish.pipeline.progress import Console
 
 @dataclass(frozen=True)
 class Eval:
-    """Score a model on benchmarks.
+    """Score models on benchmarks.
 
     Attributes:
-        model: bundled, toy, a model folder, a hub id, or an artifact with a model, spelled as for `burnish show`.
-        tasks: names of benchmarks, separated by commas.
+        models: bundled, toy, model folders, hub ids, or artifacts with a model, spelled as for `burnish show`.
+        tasks: names of benchmarks and suites, separated by commas.
         limit: only the first problems of each.
-        engine: torch, hf, or gold (the worked solutions instead of a model: a task's ceiling).
+        engine: torch, hf, gold (the worked solutions: a task's ceiling), replay (--replies), endpoint (--url, --model-name).
+        replies: JSON Lines for --engine replay, one {"id" or "prompt": …, "response" or "responses": …} a line.
+        url: address of an OpenAI-compatible server for --engine endpoint; BURNISH_ENDPOINT_KEY holds its key.
+        model_name: the model's name there.
+        judge: a model folder or an address, for tasks whose replies a model judges.
+        judge_model: the judge's name at that address.
+        judge_form: file with the form that the judge was trained on.
+        overlong: prompts over the context: error, shorten_reply or left_truncate.
+        unlock: why unseen tasks are asked; counted and logged.
+        contamination: folders of `burnish decontaminate`, or datasets of recipes: scores also on clean and contaminated problems.
         machine: laptop, exact or one_gpu.
         data: folder of real data sets.
         runs: folder of the artifacts.
-        out: folder for scores and samples; the same question again is answered from there.
+        out: folder for scores and replies; the same question again is answered from there.
         cache: folder of converted models and downloads.
         seed: of sampling, for tasks that sample.
         json: print the scores as JSON.
     """
 
-    model: Positional[Annotated[str, arg(metavar="MODEL")]]
-    tasks: str
+    models: Positional[Annotated[tuple[str, ...], arg(metavar="MODEL…")]] = ()
+    tasks: str = ""
     limit: int | None = None
     engine: str = "torch"
+    replies: Path | None = None
+    url: str = ""
+    model_name: str = ""
+    judge: str = ""
+    judge_model: str = ""
+    judge_form: Path | None = None
+    overlong: str = "error"
+    unlock: str = ""
+    contamination: Annotated[tuple[Path, ...], arg(metavar="DIR…")] = ()
     machine: str = "laptop"
     data: Path | None = None
     runs: Path = Path("runs")
@@ -46,24 +64,34 @@ class Eval:
 
     def __call__(self) -> int:
         """Evaluate and print."""
-        from burnish.eval.run import evaluate_model
+        from burnish.cli.judges import endpoint_of, task_judge
+        from burnish.eval.contamination import known_in
+        from burnish.eval.models import MODELLESS, Asking, evaluate_models, side_by_side
+        from burnish.eval.suites import average_lines
+        from burnish.eval.unlock import LOG
+        from burnish.report.eval_page import write_page
 
-        scores = evaluate_model(
-            _model(self.model, self.runs),
-            [task.strip() for task in self.tasks.split(",") if task.strip()],
-            limit=self.limit,
-            machine=machine(self.machine),
-            engine=self.engine,
-            data=data_folder(self.data),
-            out=self.out,
-            cache=self.cache,
-            seed=self.seed,
-            console=Console(quiet=self.json),
-        )
+        asking = Asking(
+            machine(self.machine), self.out, self.engine, data_folder(self.data), self.cache, self.seed,
+            cast(Any, self.overlong), self.unlock, self.replies, endpoint_of(self.url, self.model_name),
+            tested=known_in(self.contamination), log=self.runs / LOG,
+        )  # fmt: skip
+        console = Console(quiet=self.json)
+        judge = task_judge(self.judge, self.judge_model, self.judge_form, self.machine, self.out / "judge", console)
+        models = self.models if self.engine in MODELLESS else [_model(model, self.runs) for model in self.models]
+        names = [task.strip() for task in self.tasks.split(",") if task.strip()]
+        found = evaluate_models(models, names, asking, console, limit=self.limit, judge=judge)
+        pages = [write_page(Path(scores["folder"])) for scores in found]
         if self.json:
-            out(scores)
-        else:
-            out(f"Scores and samples: {scores['folder']}")
+            out(found[0] if len(found) == 1 else {"evaluations": found})
+            return 0
+        if len(found) > 1:
+            out("\n".join(["", *side_by_side(found)]))
+        for scores in found:
+            for line in average_lines(names, scores["tasks"]):
+                out(f"{scores['label']}: {line}")
+        for scores, page in zip(found, pages, strict=True):
+            out(f"Scores and samples: {scores['folder']}\nReplies to look through: {page}")
         return 0
 
 

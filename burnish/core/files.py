@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise ArtifactError(
                 f"The disk that holds {path} is full; nothing finished was lost.\n  Free some space and run the same command again: it goes on from here."
             ) from error
@@ -33,15 +33,15 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write a whole file or nothing: a temporary neighbour, flushed to disk, then renamed."""
-    raw = data.encode() if isinstance(data, str) else data
+def write_atomic(path: Path, data: str | bytes | Iterable[bytes]) -> None:
+    """Write a whole file or nothing, in pieces if it comes so: a temporary neighbour, flushed to disk, then renamed."""
+    pieces = [data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(raw)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

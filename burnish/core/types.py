@@ -155,10 +155,14 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A grade in [0, 1], or None: could not be graded. `why` is a sentence a person understands."""
+    """A grade in [0, 1], or None: could not be graded. `why` is a sentence a person understands.
+
+    flags: short marks that tables count beside the score, e.g. "empty", "parse_error", "refusal:yes".
+    """
 
     score: float | None
     why: str
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:

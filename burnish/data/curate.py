@@ -24,6 +24,7 @@ from burnish.data.dataset import write_dataset, write_table
 from burnish.data.decontamination.items import HeldOut, TestSet, item_of
 from burnish.data.decontamination.rows import Evidence, Scan, Shared, scan, shared
 from burnish.data.decontamination.rule import RULE, Overlap
+from burnish.data.decontamination.tested import write_tested
 from burnish.data.decontamination.verdict import Policy, decide
 from burnish.data.intake import SPOOL, Intake, take_in
 from burnish.data.mix import All, Amount, asked, check_amount, repeated
@@ -161,7 +162,7 @@ class Curate(Stage):
             _check_targets(take.source, self.verifiers, where, data)
 
     def run(self, ctx: Context) -> None:
-        """Write rows.parquet, dropped.parquet, card.json, and broken.jsonl where records could not be read.
+        """Write rows.parquet, dropped.parquet, card.json, with tests overlaps.parquet and tested.parquet, with broken records broken.jsonl.
 
         Rows are never all in memory. After an interruption the sources that were taken in are not read again.
         """
@@ -235,6 +236,7 @@ class Curate(Stage):
         overlaps = cards.contamination(overlapping, texts, found, verdict)
         lost = {int(numbers[row]): loss for row, loss in _away(found, texts).items()}
         self._keep_findings(found, pool, numbers, ctx.out)
+        write_tested(ctx.out, found.items, found.findings, self.overlap, stayed=self.policy.remove == "none")
         for source in verdict.sources:
             if source["gone_for"]:
                 why = Loss(RULE, f"source {source['source']} is flagged for test {', '.join(source['gone_for'])}")

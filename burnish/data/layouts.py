@@ -52,7 +52,7 @@ class Layout:
     def row(self, record: Mapping[str, Any]) -> Row:
         """The row of a record. Raises DataError naming the field that is missing or wrong.
 
-        The record's own `source` and `id`, where they are text or a number, are kept as annotations origin and key.
+        The record's own `source`, `id` and `subset`, where they are text or a number, are kept as annotations origin, key and subset.
         """
         fields = self._fields(record)
         missing = [name for name in self.columns if not fields.there(name)]
@@ -61,7 +61,7 @@ class Layout:
         row = self.build(fields)
         notes = {
             note: record[column]
-            for note, column in (("origin", "source"), ("key", "id"))
+            for note, column in (("origin", "source"), ("key", "id"), ("subset", "subset"))
             if isinstance(record.get(column), str | int) and record[column] != ""
         }
         return replace(row, annotations={**notes, **row.annotations}) if notes else row

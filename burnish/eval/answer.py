@@ -1,105 +1,104 @@
-"""Who answers an evaluation's questions: a model behind an engine, or the worked solutions (the ceiling of a task)."""
+"""Who answers an evaluation's questions, and what a question and its answer are. No torch, no network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from burnish.core.rng import seed_of
-from burnish.core.types import Completion, Finish, Messages, Problem
-from burnish.errors import RecipeError
+from burnish.core.types import Completion, Finish, Problem
+from burnish.eval.choices import perfect
+from burnish.eval.ranking import Ranked, Ranking
 from burnish.eval.task import EvalTask
-from burnish.rollout.engine import Engine, Request
 
-if TYPE_CHECKING:
-    from burnish.text.render import Renderer
+ItemKey = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One problem of one task, to be asked."""
+    """One reply wanted: a problem of a task, the number of the sample and of the turn, each from 0.
+
+    problem: what is asked in this turn. root: the id of the problem that opened the conversation, which the reply counts for.
+    """
 
     task: EvalTask
     problem: Problem
+    sample: int = 0
+    turn: int = 0
+    root: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Task name and problem id: what a finished sample is known by."""
-        return self.task.name, self.problem.id
+    def key(self) -> ItemKey:
+        """Task name, id of the first problem, sample and turn: what a finished reply is known by."""
+        return self.task.name, self.root or self.problem.id, self.sample, self.turn
+
+    def next(self, reply: str) -> Item | None:
+        """The item of the next turn, or None where the conversation ends with this reply."""
+        problem = self.task.follow_up(self.problem, reply) if self.task.follow_up else None
+        return replace(self, problem=problem, turn=self.turn + 1, root=self.key[1]) if problem is not None else None
 
 
-OnReply = Callable[[Item, Completion], None]
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What came back: a reply, or the log-probabilities of a ranking's choices (then the text is empty).
+
+    finish: ABORT where there is no reply; `why` says the reason. tokens: of the reply, or of all choices; 0 where unknown.
+    flags:  what was done to the request besides, e.g. "prompt_cut".
+    """
+
+    text: str = ""
+    finish: Finish = Finish.STOP
+    tokens: int = 0
+    ranked: tuple[Ranked, ...] = ()
+    flags: tuple[str, ...] = ()
+    why: str = ""
+
+    @classmethod
+    def of(cls, completion: Completion, flags: tuple[str, ...] = ()) -> Given:
+        """An engine's completion."""
+        why = "the engine gave this reply up before it ended" if completion.finish is Finish.ABORT else ""
+        return cls(completion.text, completion.finish, len(completion.token_ids), flags=flags, why=why)
+
+
+OnReply = Callable[[Item, Given], None]
 
 
 class Answers(Protocol):
     """Something that replies to items."""
 
-    def reply_to(self, items: Sequence[Item], seed: int, on_reply: OnReply) -> None:
-        """Call `on_reply` once for each item as its reply ends, in any order."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the scores must know about how the questions were put; usually nothing."""
 
+    def keys(self, items: Sequence[Item], seed: int) -> list[str]:
+        """What each item's reply is kept under: equal keys, equal replies. "" for a reply that is not worth keeping.
 
-@dataclass(frozen=True, slots=True)
-class ModelAnswers:
-    """Replies drawn from an engine. context: the most tokens a prompt and its reply may have together."""
-
-    engine: Engine
-    renderer: Renderer
-    context: int
-
-    def reply_to(self, items: Sequence[Item], seed: int, on_reply: OnReply) -> None:
-        """One queue over all tasks, the longest token limits first; equal requests are generated once.
-
-        Raises RecipeError before anything is generated when a prompt and its reply may not fit the context.
+        Raises RecipeError for items that cannot be asked.
         """
-        prompts = self._rendered(items)
-        self._check_fit(items, prompts)
-        shared: dict[Request, list[Item]] = {}
-        for item, prompt_ids in zip(items, prompts, strict=True):
-            sampling = item.task.sampling
-            # Greedy replies do not depend on a seed, so tasks that ask the same question share one.
-            own = seed_of(seed, "eval", *item.key) if sampling.temperature > 0 else 0
-            shared.setdefault(Request(prompt_ids, sampling, own), []).append(item)
-        requests = sorted(shared, key=lambda request: -request.sampling.max_tokens)
 
-        def finished(index: int, completion: Completion) -> None:
-            for item in shared[requests[index]]:
-                on_reply(item, completion)
-
-        self.engine.generate(requests, finished)
-
-    def _rendered(self, items: Sequence[Item]) -> list[tuple[int, ...]]:
-        known: dict[tuple[Messages, str], tuple[int, ...]] = {}
-        prompts: list[tuple[int, ...]] = []
-        for item in items:
-            key = (item.problem.prompt, item.task.prefill)
-            if key not in known:
-                start = self.renderer.tokenizer.encode(item.task.prefill, add_special_tokens=False)
-                known[key] = (*self.renderer.prompt(item.problem.prompt), *start)
-            prompts.append(known[key])
-        return prompts
-
-    def _check_fit(self, items: Sequence[Item], prompts: Sequence[tuple[int, ...]]) -> None:
-        sizes = [len(ids) + item.task.sampling.max_tokens for item, ids in zip(items, prompts, strict=True)]
-        over = [i for i, size in enumerate(sizes) if size > self.context]
-        if not over:
-            return
-        worst = max(over, key=lambda i: sizes[i])
-        item, limit = items[worst], items[worst].task.sampling.max_tokens
-        room = self.context - len(prompts[worst])
-        fix = f"Lower the task's max_tokens to {room} or less" if room > 0 else "Use fewer or shorter shots"
-        raise RecipeError(
-            f"task {item.task.name}: problem {item.problem.id} has a prompt of {len(prompts[worst])} tokens and may get a reply of {limit}, "
-            f"but the model's context is {self.context}; {len(over)} of {len(items)} prompts do not fit, and cutting them would change the question.\n"
-            f"  It begins {item.problem.prompt[-1].content!r:.70}\n  {fix}, or evaluate a model with a longer context."
-        )
+    def reply_to(self, items: Sequence[Item], seed: int, on_reply: OnReply) -> None:
+        """Call `on_reply` once for each item as its reply ends, in any order and in this thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoldAnswers:
-    """The worked solution of each problem, "" where none is known: what a perfect model would score."""
+    """The worked solution of each problem, "" where none is known, and the right choices: what a perfect model would score."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def keys(self, items: Sequence[Item], seed: int) -> list[str]:
+        """Nothing is kept: the solutions are in the data."""
+        return [""] * len(items)
 
     def reply_to(self, items: Sequence[Item], seed: int, on_reply: OnReply) -> None:
         """Reply at once with every solution."""
         for item in items:
-            on_reply(item, Completion((), (), Finish.STOP, item.problem.solution, "gold"))
+            rule = item.task.verifier
+            if isinstance(rule, Ranking):
+                ranked = perfect(rule, item.problem)
+                on_reply(item, Given(tokens=len(ranked), ranked=ranked))
+            else:
+                on_reply(item, Given(item.problem.solution))

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from burnish.core.files import write_atomic, write_json
-from burnish.core.types import Problem, Verdict
+from burnish.core.types import Problem, Verdict, plain
 from burnish.errors import DataError, RecipeError
-from burnish.eval.failures import page
 from burnish.eval.replies import Index, Reply, read_replies
 from burnish.eval.score import average, check_gold, published, settings, summary
 from burnish.eval.stats import is_binary, mean, mean_pass_at_k
-from burnish.eval.task import EvalTask
+from burnish.eval.task import EvalTask, Summarises
 from burnish.eval.verdicts import Verdicts
 from burnish.pipeline.progress import Console
 from burnish.verify.monitors import MONITORS, flags, rates
@@ -41,17 +40,21 @@ def grade(
     score_missing_as_0: the score if every missing problem had failed. repeated_lines: exact repeats, which count as
     samples of their own. flags: the share of replies in which each monitor sees something.
 
-    out: a folder for verdicts.jsonl (one reply a line, in the file's order), summary.json (what this returns),
-    failures.html (replies without the full score) and graded.jsonl (verdicts as they came, for going on after a kill).
+    out: a folder for verdicts.jsonl (one reply a line, in the file's order, as samples.jsonl of an evaluation has them),
+    summary.json (what this returns) and graded.jsonl (verdicts as they came, for going on after a kill).
     jobs: replies graded at a time, in worker processes.
 
     Raises DataError for a bad line, VerifierError when the verifier rejects the task's own solutions, RecipeError for
     an `out` that is a file and for jobs below 1.
     """
     _check(out, jobs)
+    verifier = task.of_replies
     problems = task.problems(data)
     check_gold(task, problems)
-    replies, unknown = read_replies(responses, Index(problems))
+    found_replies, unknown = read_replies(responses, Index(problems), task.name)
+    # A later turn is graded with the conversation before it, which only an evaluation has.
+    unknown += [f"{problems[r.place].id}, turn {r.turn}" for r in found_replies if r.turn]
+    replies = [reply for reply in found_replies if not reply.turn]
     if not replies:
         raise DataError(
             f"{responses}: none of its {len(unknown)} lines matches a problem of task {task.name}.\n"
@@ -60,25 +63,28 @@ def grade(
     cases = [(problems[reply.place], reply.text) for reply in replies]
     verdicts = Verdicts(out, jobs=jobs, console=console or Console(quiet=True))
     try:
-        found = verdicts.of(task.verifier, cases, f"grade {task.name}")
+        found = verdicts.of(verifier, cases, f"grade {task.name}")
         more = _instructions(task, cases, verdicts)
     finally:
         verdicts.close()
     seen = [flags(MONITORS, problem, text) for problem, text in cases]
     result = _result(task, problems, replies, found, unknown) | {"flags": rates(MONITORS, seen), **more}
     result |= {"settings": settings(task), "published": published(task)}
+    rows = [
+        _row(task.name, *each) for each in zip(replies, (problem for problem, _ in cases), found, seen, strict=True)
+    ]
+    if isinstance(verifier, Summarises):
+        result |= verifier.summarise(problems, rows)
     if out is not None:
-        rows = [_row(*each) for each in zip(replies, (problem for problem, _ in cases), found, seen, strict=True)]
         write_atomic(out / "verdicts.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         write_json(out / "summary.json", result)
-        write_atomic(out / "failures.html", page(result, rows, cases))
     return result
 
 
 def _check(out: Path | None, jobs: int) -> None:
     if out is not None and out.exists() and not out.is_dir():
         raise RecipeError(
-            f"--out {out} is a file, but grading writes several: verdicts.jsonl, summary.json and failures.html.\n"
+            f"--out {out} is a file, but grading writes several: verdicts.jsonl and summary.json.\n"
             f"  Name a folder, e.g. --out {out.with_suffix('') if out.suffix else f'{out}-graded'}."
         )
     if jobs < 1:
@@ -87,11 +93,13 @@ def _check(out: Path | None, jobs: int) -> None:
         )
 
 
-def _row(reply: Reply, problem: Problem, verdict: Verdict, seen: dict[str, str]) -> dict[str, Any]:
-    """One line of verdicts.jsonl."""
+def _row(task: str, reply: Reply, problem: Problem, verdict: Verdict, seen: dict[str, str]) -> dict[str, Any]:
+    """One line of verdicts.jsonl. flags: what the verifier and the monitors saw, with the monitors' sentences."""
     return {
-        "line": reply.number, "sample": reply.sample, "id": problem.id, "key": problem.annotations.get("key"),
-        "category": problem.category, "score": verdict.score, "why": verdict.why, "flags": seen,
+        "task": task, "line": reply.number, "sample": reply.sample, "turn": reply.turn, "id": problem.id, "key": problem.annotations.get("key"),
+        "category": problem.category, "prompt": plain(problem.prompt), "response": reply.text, "score": verdict.score,
+        "why": verdict.why, "target": problem.check.target, "solution": problem.solution,
+        "flags": {**dict.fromkeys(verdict.flags, ""), **seen},
     }  # fmt: skip
 
 

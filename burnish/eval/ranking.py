@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -113,10 +113,10 @@ class LetterChoice:
 
     def rank(self, problem: Problem, ranked: Sequence[Ranked]) -> Verdict:
         """1, 0, or a share of 1 where letters tie."""
-        target, why = _readable(problem, ranked)
+        target, why = _readable(problem, ranked, _lettered)
         if target is None:
             return Verdict(None, why)
-        return _best([each.logprob for each in ranked], _lettered(problem.check.target), self.ties)
+        return _best([each.logprob for each in ranked], target, self.ties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +214,12 @@ def _bad(target: str, what: str) -> str:
     )
 
 
-def _readable(problem: Problem, ranked: Sequence[Ranked]) -> tuple[_Target | None, str]:
+def _readable(
+    problem: Problem, ranked: Sequence[Ranked], read: Callable[[str], _Target] = _parsed
+) -> tuple[_Target | None, str]:
     """The target, or None and why the choices cannot be graded."""
     try:
-        target = _parsed(problem.check.target)
+        target = read(problem.check.target)
     except VerifierError as error:
         return None, str(error)
     if len(ranked) != len(target.choices):

@@ -10,21 +10,28 @@ from typing import Any
 
 from burnish.core.files import read_jsonl
 from burnish.core.rows import messages_from
-from burnish.core.types import Problem, plain
+from burnish.core.types import Finish, Problem, plain
 from burnish.errors import DataError
+from burnish.eval.ranking import Ranked
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One reply of the responses file, matched to a problem by its place in the task.
 
-    number: the line, from 1; sample: which of the line's `responses`, from 0.
+    number: the line, from 1; sample: which of the line's `responses`, from 0; turn: of the conversation, from 0.
+    finish, tokens, choices: as a line of samples.jsonl has them: "length" for a reply cut at its limit, its size, and the
+                             log-probabilities of a ranking's choices.
     """
 
     number: int
     place: int
     text: str
     sample: int = 0
+    turn: int = 0
+    finish: Finish = Finish.STOP
+    tokens: int = 0
+    choices: tuple[Ranked, ...] = ()
 
 
 class Index:
@@ -61,11 +68,11 @@ class Index:
         return places[0] if places else None
 
 
-def read_replies(path: Path, index: Index) -> tuple[list[Reply], list[str]]:
+def read_replies(path: Path, index: Index, task: str = "") -> tuple[list[Reply], list[str]]:
     """The matched replies of a JSON Lines file, and the names of lines that match no problem of the task.
 
-    A line holds one reply in `response` or several in `responses`. Raises DataError naming file, line and field for a
-    line that is neither.
+    A line holds one reply in `response` or several in `responses`; samples.jsonl of an evaluation is such a file. Lines that
+    name another task than `task` are passed over. Raises DataError naming file, line and field for a line that is neither.
     """
     replies: list[Reply] = []
     unknown: list[str] = []
@@ -73,13 +80,30 @@ def read_replies(path: Path, index: Index) -> tuple[list[Reply], list[str]]:
         where = f"{path}, line {number}"
         if not isinstance(row, dict):
             raise DataError(f'{where}: expected an object like {{"id": ..., "response": ...}}, got {row!r:.60}.')
+        if task and row.get("task", task) != task:
+            continue
         name, place = _match(row, index, where)
         texts = _texts(row, where)
         if place is None:
             unknown.append(name)
         else:
-            replies += [Reply(number, place, text, sample) for sample, text in enumerate(texts)]
+            more = _more(row, where)
+            replies += [Reply(number, place, text, sample, *more) for sample, text in enumerate(texts)]
     return replies, unknown
+
+
+def _more(row: dict[str, Any], where: str) -> tuple[int, Finish, int, tuple[Ranked, ...]]:
+    """Turn, finish, tokens and choices, as samples.jsonl has them; a reply that an engine gave up has none."""
+    try:
+        choices = tuple(
+            Ranked(str(part["text"]), float(part["logprob"]), int(part["tokens"]), bool(part.get("greedy", False)))
+            for part in row.get("choices") or ()
+        )
+        return int(row.get("turn") or 0), Finish(row.get("finish") or "stop"), int(row.get("tokens") or 0), choices
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{where}, fields turn, finish, tokens and choices: not as samples.jsonl has them ({error})."
+        ) from error
 
 
 def _texts(row: dict[str, Any], where: str) -> list[str]:

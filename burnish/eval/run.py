@@ -1,127 +1,280 @@
-"""The Evaluate stage: every task's prompts through one queue, graded while it runs, each sample on disk as it ends."""
+"""Evaluation: every task's questions through one queue, graded while it runs, and everything kept as it comes.
+
+While it runs, replies and verdicts go to two append-only files (`burnish.eval.records`), below the content of what was asked.
+A run that was killed anywhere asks only for what these do not hold, and so does a later one with other tasks or verifiers.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast, get_args, get_type_hints
+from typing import Any, ClassVar
 
-from burnish.core.files import JsonlLog, read_json, write_atomic, write_json
-from burnish.core.fingerprint import fingerprint
-from burnish.core.types import Completion, Finish, Verdict, plain
-from burnish.errors import RecipeError, nearest
-from burnish.eval.answer import Answers, GoldAnswers, Item, ModelAnswers
-from burnish.eval.score import check_gold, line, published, settings, summary
-from burnish.eval.task import EvalTask
-from burnish.pipeline.machine import Machine
+from burnish.core.files import write_atomic, write_json
+from burnish.core.fingerprint import not_identity
+from burnish.core.types import Finish, Problem, Verdict, plain
+from burnish.errors import RecipeError
+from burnish.eval.answer import Answers, Given, Item, ItemKey
+from burnish.eval.contamination import mark, trained_on
+from burnish.eval.grading import Grader
+from burnish.eval.local import local_answers
+from burnish.eval.progress import Progress
+from burnish.eval.prompts import Overlong, check_overlong
+from burnish.eval.ranking import Ranking
+from burnish.eval.records import KeptReplies, KeptVerdicts
+from burnish.eval.score import (
+    FORMAT,
+    check_gold,
+    cluster_of,
+    line,
+    problem_scores,
+    published,
+    seeds_of,
+    settings,
+    summary,
+)
+from burnish.eval.task import EvalTask, Summarises
+from burnish.eval.unlock import LOG, check_unlocked, record
 from burnish.pipeline.progress import Console
 from burnish.pipeline.stage import Context, Stage
-from burnish.verify.base import graded
+from burnish.verify.monitors import MONITORS, flags
+
+Problems = Mapping[str, Sequence[Problem]]
+REPLIES, VERDICTS = "replies.jsonl", "verdicts.jsonl"
 
 
 def evaluate(
     tasks: Sequence[EvalTask], answers: Answers, *, seed: int, label: str, model: str, data: Path | None, out: Path,
-    console: Console,
+    console: Console, kept: Path | None = None, jobs: int = 1, overlong: Overlong = "error", engine: str = "",
+    problems: Problems | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask every problem of every task and write samples.jsonl, scores.json and timings.json to `out`; returns the scores.
 
-    Samples that an interrupted run left in `out` are kept; only the missing ones are asked. samples.jsonl and
-    scores.json depend on the replies alone, so equal runs write equal bytes; timings.json holds what the clock said.
+    kept:     folder of replies.jsonl and verdicts.jsonl; None keeps them in `out/asked`. What it holds is not asked again.
+    jobs:     replies graded at a time, in worker processes; 1 grades in this process. overlong: for the record; `answers` acts on it.
+    engine:   who answered, for the record. problems: of each task, where they are read already.
+
+    samples.jsonl and scores.json depend on the replies alone, so equal runs write equal bytes; timings.json holds what the clock said.
     """
-    items = [Item(task, problem) for task in tasks for problem in task.problems(data)]
-    with closing(JsonlLog(out / "samples.jsonl")) as log:
-        done = {(record["task"], record["id"]): record for record in log.records}
-        # A problem that stands twice in a benchmark is asked once and counted twice.
-        missing = list({item.key: item for item in items if item.key not in done}.values())
-        before, start = len(done), time.monotonic()
-        with console.bar("evaluate", len(missing) + before, "samples", done=before) as bar:
-
-            def on_reply(item: Item, completion: Completion) -> None:
-                record = _record(item, completion)
-                log.append(record)
-                done[item.key] = record
-                bar.advance(1, item.task.name)
-
-            if missing:
-                answers.reply_to(missing, seed, on_reply)
-    seconds = time.monotonic() - start
-    samples = [done[item.key] for item in items]
+    asked = problems or problems_of(tasks, data)
+    folder = kept or out / "asked"
+    with ExitStack() as stack:
+        replies = stack.enter_context(closing(KeptReplies(folder / REPLIES)))
+        verdicts = stack.enter_context(closing(KeptVerdicts(folder / VERDICTS)))
+        run = Run(answers, replies, verdicts, seed=seed, jobs=jobs, console=console)
+        run.ask(items_of(tasks, asked))
+    samples = [sample for task in tasks for sample in run.samples(task, asked[task.name])]
     write_atomic(
         out / "samples.jsonl", "".join(json.dumps(s, ensure_ascii=True, allow_nan=False) + "\n" for s in samples)
     )
-    write_json(out / "timings.json", _timings(tasks, missing, done, seconds, before))
+    write_json(out / "timings.json", run.timings(tasks))
     scores: dict[str, Any] = {
+        "format": FORMAT,
         "label": label,
         "model": model,
+        "engine": engine,
         "seed": seed,
-        "tasks": [_scores(task, items, done) for task in tasks],
+        "notes": list(answers.notes),
+        "tasks": [_row(task, asked[task.name], samples, overlong) for task in tasks],
     }
     write_json(out / "scores.json", scores)
     show(scores, console)
     return scores
 
 
-def show(scores: dict[str, Any], console: Console) -> None:
-    """Print one line a task."""
+def show(scores: Mapping[str, Any], console: Console) -> None:
+    """Print one line a task, and what a reader must know besides."""
     for row in scores["tasks"]:
         console.line(f"  {line(row)}")
+        if row.get("ungraded_why"):
+            console.line(f"    ungraded, most often: {row['ungraded_why']}")
+    for note in scores.get("notes", ()):
+        console.line(f"  note: {note}")
 
 
-def _record(item: Item, completion: Completion) -> dict[str, Any]:
-    """One line of samples.jsonl."""
-    if completion.finish is Finish.ABORT:
-        verdict = Verdict(None, "the engine gave this reply up before it ended")
-    else:
-        verdict = graded(item.task.verifier, item.problem, completion.text)
-    return {
-        "task": item.task.name, "id": item.problem.id, "prompt": plain(item.problem.prompt), "response": completion.text,
-        "score": verdict.score, "why": verdict.why, "finish": completion.finish.value, "category": item.problem.category,
-        "tokens": len(completion.token_ids),
+def items_of(tasks: Iterable[EvalTask], problems: Problems) -> list[Item]:
+    """The first turn of every sample of every problem. A problem that stands twice in a benchmark is asked once."""
+    found: dict[ItemKey, Item] = {}
+    for task in tasks:
+        for problem in problems[task.name]:
+            root = problem.id
+            for sample in range(task.samples):
+                found.setdefault((task.name, root, sample, 0), Item(task, problem, sample, 0, root))
+    return list(found.values())
+
+
+class Run:
+    """One evaluation under way: what was given and how it was graded, by task, problem, sample and turn."""
+
+    def __init__(
+        self, answers: Answers, replies: KeptReplies, verdicts: KeptVerdicts, *, seed: int, jobs: int, console: Console
+    ) -> None:  # fmt: skip
+        self.given: dict[ItemKey, Given] = {}
+        self.verdicts: dict[ItemKey, Verdict] = {}
+        self._items: dict[ItemKey, Item] = {}
+        self._turns: dict[tuple[str, str, int], int] = {}
+        self._new: list[ItemKey] = []
+        self._answers, self._replies, self._kept = answers, replies, verdicts
+        self._seed, self._jobs, self._console = seed, jobs, console
+        self._seconds = 0.0
+        self._turn = threading.Lock()
+
+    def ask(self, items: Sequence[Item]) -> None:
+        """Ask the items and every turn that follows from their replies; returns when all are graded."""
+        start = time.monotonic()
+        grader = Grader(self._kept, self._graded, jobs=self._jobs)
+        with Progress(self._console, items) as self._progress, grader:
+            waiting = list(items)
+            while waiting:
+                waiting = self._round(waiting, grader)
+            left = len(self.given) - len(self.verdicts)
+            if left:
+                self._console.line(f"  grading the last {left} replies")
+        self._seconds = time.monotonic() - start
+
+    def _round(self, items: Sequence[Item], grader: Grader) -> list[Item]:
+        """One turn of every conversation; returns the items of the next."""
+        later: list[Item] = []
+        by_key: dict[str, list[Item]] = {}
+
+        def finished(item: Item, given: Given) -> None:
+            self._items[item.key], self.given[item.key] = item, given
+            following = item.next(given.text) if given.finish is not Finish.ABORT else None
+            if following is not None:
+                later.append(following)
+            grader.add(item, given)
+
+        def replied(item: Item, given: Given) -> None:
+            key = keys[item.key]
+            self._replies.put(key, given)
+            for each in by_key.get(key, [item]):
+                self._new.append(each.key)
+                self._progress.done(each)
+                finished(each, given)
+
+        found = self._answers.keys(items, self._seed)
+        keys = dict(zip((item.key for item in items), found, strict=True))
+        missing: list[Item] = []
+        for item, key in zip(items, found, strict=True):
+            known = self._replies.get(key) if key not in by_key else None
+            if known is not None:
+                self._progress.known(item)
+                finished(item, known)
+            elif not key or key not in by_key:
+                missing.append(item)
+                if key:
+                    by_key[key] = [item]
+            else:
+                by_key[key].append(item)
+        if missing:
+            self._answers.reply_to(missing, self._seed, replied)
+        return later
+
+    def _graded(self, item: Item, verdict: Verdict) -> None:
+        with self._turn:
+            self.verdicts[item.key] = verdict
+
+    def samples(self, task: EvalTask, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+        """The task's lines of samples.jsonl: by problem as the task has them, then by sample and turn."""
+        found: list[dict[str, Any]] = []
+        for problem in problems:
+            root = problem.id
+            for sample in range(task.samples):
+                turn = 0
+                while (key := (task.name, root, sample, turn)) in self.given:
+                    found.append(_sample(self._items[key], self.given[key], self.verdicts[key], problem))
+                    turn += 1
+        return found
+
+    def timings(self, tasks: Sequence[EvalTask]) -> dict[str, Any]:
+        """What this session did and how fast; tasks run interleaved, so there is one clock for all of them."""
+        made = {task.name: [self.given[key].tokens for key in self._new if key[0] == task.name] for task in tasks}
+        tokens = sum(sum(part) for part in made.values())
+        return {
+            "seconds": round(self._seconds, 3),
+            "samples": len(self._new),
+            "samples_before": len(self.given) - len(self._new),
+            "tokens": tokens,
+            "tokens_per_s": round(tokens / self._seconds, 1) if self._seconds > 0 else 0.0,
+            "tasks": {name: {"samples": len(part), "tokens": sum(part)} for name, part in made.items()},
+        }
+
+
+def _sample(item: Item, given: Given, verdict: Verdict, problem: Problem) -> dict[str, Any]:
+    """One line of samples.jsonl. problem: the one that opened the conversation, whose category and id the line has."""
+    asked = item.problem
+    seen = [] if given.ranked else sorted(flags(MONITORS, asked, given.text))
+    found: dict[str, Any] = {
+        "task": item.task.name, "id": item.key[1], "sample": item.sample, "turn": item.turn, "prompt": plain(asked.prompt),
+        "response": given.text, "score": verdict.score, "why": verdict.why, "finish": given.finish.value,
+        "category": problem.category, "cluster": cluster_of(problem), "tokens": given.tokens, "target": asked.check.target, "solution": asked.solution,
+        "flags": [*given.flags, *verdict.flags, *seen],
     }  # fmt: skip
+    if given.ranked:
+        found["choices"] = [
+            {"text": each.text, "logprob": each.logprob, "tokens": each.tokens, "greedy": each.greedy}
+            for each in given.ranked
+        ]
+    return found
 
 
-def _scores(task: EvalTask, items: Sequence[Item], done: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+def _row(
+    task: EvalTask, problems: Sequence[Problem], samples: Sequence[Mapping[str, Any]], overlong: Overlong
+) -> dict[str, Any]:
     """One task's row of scores.json."""
-    asked = [item for item in items if item.task is task]
-    samples = [done[item.key] for item in asked]
-    cut = sum(sample["finish"] == Finish.LENGTH.value for sample in samples)
-    row = summary(task, [item.problem for item in asked], [sample["score"] for sample in samples])
-    return {**row, "cut_share": cut / len(samples), "settings": settings(task), "published": published(task)}
-
-
-def _timings(
-    tasks: Sequence[EvalTask], asked: Sequence[Item], done: dict[tuple[str, str], dict[str, Any]], seconds: float,
-    before: int,
-) -> dict[str, Any]:  # fmt: skip
-    """What this session did and how fast; tasks run interleaved, so there is one clock for all of them."""
-    made = {task.name: [done[item.key]["tokens"] for item in asked if item.task.name == task.name] for task in tasks}
-    tokens = sum(sum(part) for part in made.values())
+    own = {(s["id"], s["sample"], s["turn"]): s for s in samples if s["task"] == task.name}
+    lines = list(own.values())
+    scores = problem_scores(task, lines)
+    row = summary(task, problems, [scores[problem.id] for problem in problems])
+    if isinstance(task.verifier, Summarises):
+        row |= task.verifier.summarise(problems, [s for s in samples if s["task"] == task.name])
+    # A problem that stands twice counts twice here too, as it does in the score.
+    every = [s for s in samples if s["task"] == task.name]
     return {
-        "seconds": round(seconds, 3),
-        "samples": len(asked),
-        "samples_before": before,
-        "tokens": tokens,
-        "tokens_per_s": round(tokens / seconds, 1) if seconds > 0 else 0.0,
-        "tasks": {name: {"samples": len(part), "tokens": sum(part)} for name, part in made.items()},
+        **row,
+        "seeds": seeds_of(task, problems, lines),
+        "replies": len(lines),
+        "ungraded_replies": sum(s["score"] is None for s in lines),
+        "ungraded_why": _commonest(s["why"] for s in lines if s["score"] is None),
+        "cut_share": sum(s["finish"] == Finish.LENGTH.value for s in every) / len(every),
+        "overlong": sum(bool({"prompt_cut", "reply_shortened"} & set(s["flags"])) for s in lines),
+        "settings": {**settings(task), "overlong": overlong},
+        "published": published(task),
     }
+
+
+def _commonest(reasons: Iterable[str]) -> str:
+    """The most frequent reason; "" for none."""
+    counted = Counter(reasons).most_common(1)
+    return counted[0][0] if counted else ""
 
 
 @dataclass(frozen=True)
 class Evaluate(Stage):
     """Scores of one model on some tasks: scores.json, samples.jsonl, timings.json.
 
-    model: a stage with a model. seed: of sampled replies (greedy ones need none). label: what the report calls it.
+    Where datasets that the model was made from were kept away from tests, scores also stand for the problems that are in the
+    training data and for those that are not (`contamination` of a row).
+
+    model:    a stage with a model. seed: of sampled replies (greedy ones need none). label: what the report calls it.
+    overlong: what to do with prompts over the model's context: "error", "shorten_reply" or "left_truncate".
+    unlock:   why unseen tasks are asked; needed for those, counted and logged (`burnish.eval.unlock`).
     """
 
     model: Stage
     tasks: tuple[EvalTask, ...]
     seed: int = 0
     label: str = ""
-    VERSION: ClassVar[int] = 1
+    overlong: Overlong = "error"
+    unlock: str = not_identity(default="")
+    VERSION: ClassVar[int] = 2
     OWN_PROCESS: ClassVar[bool] = True
 
     @property
@@ -131,6 +284,8 @@ class Evaluate(Stage):
 
     def check(self, data: Path | None) -> None:
         """Raise for no or repeated tasks, for problems that cannot be had, and for a verifier that rejects its gold."""
+        check_overlong(self.overlong)
+        check_unlocked(self.tasks, self.unlock)
         check_tasks(self.tasks, data)
 
     def headline(self) -> dict[str, Any]:
@@ -142,15 +297,52 @@ class Evaluate(Stage):
     def run(self, ctx: Context) -> None:
         """Load the model, answer, grade."""
         source = ctx.path_of(self.model)
-        answers = _load(source / "model", ctx.machine, ctx.console)
-        evaluate(
-            self.tasks, answers, seed=self.seed, label=self.label or self.model.name, model=source.name, data=ctx.data,
-            out=ctx.out, console=ctx.console,
+        problems = problems_of(self.tasks, ctx.data)
+        record(
+            self.tasks, {name: len(part) for name, part in problems.items()}, reason=self.unlock,
+            model=self.label or self.model.name, folder=ctx.out, log=ctx.out.parent / LOG,
         )  # fmt: skip
+        if not (ctx.out / "scores.json").exists():
+            answers = local_answers(
+                source / "model",
+                ctx.machine,
+                ctx.console,
+                tasks=self.tasks,
+                overlong=self.overlong,
+                identity=source.name,
+            )
+            evaluate(
+                self.tasks, answers, seed=self.seed, label=self.label or self.model.name, model=source.name, data=ctx.data,
+                out=ctx.out, console=ctx.console, jobs=ctx.machine.threads, overlong=self.overlong,
+                engine=ctx.machine.engine, problems=problems,
+            )  # fmt: skip
+        tested = trained_on(self.model, ctx)
+        if tested is not None:
+            mark(ctx.out, self.tasks, problems, tested)
+        shutil.rmtree(ctx.out / "asked", ignore_errors=True)
+
+
+def problems_of(tasks: Sequence[EvalTask], data: Path | None) -> dict[str, list[Problem]]:
+    """Each task's problems, by its name. Raises RecipeError for no or repeated tasks, DataError for problems that cannot be had."""
+    check_names(tasks)
+    for task in tasks:
+        _check_numbers(task)
+    return {task.name: task.problems(data) for task in tasks}
 
 
 def check_tasks(tasks: Sequence[EvalTask], data: Path | None) -> None:
-    """Raise RecipeError for no or repeated tasks, DataError for missing problems, VerifierError for rejected gold."""
+    """Raise for no or repeated tasks, for problems that cannot be had, and for a verifier that rejects its gold."""
+    check_graders(tasks, problems_of(tasks, data))
+
+
+def check_graders(tasks: Sequence[EvalTask], problems: Problems) -> None:
+    """Raise VerifierError for a verifier that rejects its gold, or a problem that it cannot grade."""
+    for task in tasks:
+        check_gold(task, problems[task.name])
+
+
+def check_names(tasks: Sequence[EvalTask]) -> None:
+    """Raise for no or repeated tasks."""
     if not tasks:
         raise RecipeError(
             "Evaluate has no tasks, so it would measure nothing.\n  Give it tasks=(arithmetic.task(), ...)."
@@ -161,71 +353,21 @@ def check_tasks(tasks: Sequence[EvalTask], data: Path | None) -> None:
         raise RecipeError(
             f"tasks: {', '.join(twice)} stands twice, so its samples could not be told apart.\n  Name each task once; give variants names of their own."
         )
-    for task in tasks:
-        if task.limit is not None and task.limit < 1:
-            raise RecipeError(
-                f"task {task.name}: limit={task.limit} asks nothing.\n  Write limit=None for all problems."
-            )
-        check_gold(task, task.problems(data))
 
 
-def _load(folder: Path, machine: Machine, console: Console) -> ModelAnswers:
-    from burnish.model.policy import Policy
-    from burnish.rollout.engines import make_engine
-
-    policy = Policy.load(folder, machine)
-    return ModelAnswers(make_engine(policy, machine, console), policy.renderer, policy.context)
-
-
-def evaluate_model(
-    model: str, tasks: Sequence[str | EvalTask], *, limit: int | None = None, machine: Machine,
-    engine: str = "torch", data: Path | None = None, out: Path, cache: Path | None = None, seed: int = 0,
-    console: Console,
-) -> dict[str, Any]:  # fmt: skip
-    """Evaluate a model outside a recipe: `burnish eval MODEL --tasks a,b`. Returns what scores.json holds and `folder`.
-
-    model:  "bundled", "toy", "org/name@revision", a model folder, or an artifact folder that holds one.
-    tasks:  names of the catalogue, or tasks. limit: only the first problems of each.
-    engine: "torch", "hf", or "gold": the worked solutions instead of a model, which shows a task's ceiling.
-    out:    the scores go to `<out>/eval-<fingerprint>`: the same question again answers from there, and an
-            interrupted one goes on. cache: for converted models and downloads, by default `<out>/cache`.
-    Raises RecipeError for unknown names and prompts that do not fit, DataError for missing data.
-    """
-    from burnish.eval.tasks.catalogue import find
-
-    known = (*get_args(get_type_hints(Machine)["engine"]), "gold")
-    if engine not in known:
-        raise RecipeError(f"--engine {engine}: no such engine. {nearest(engine, known)}")
-    chosen = tuple(find(task) if isinstance(task, str) else task for task in tasks)
-    chosen = tuple(task if limit is None else replace(task, limit=limit) for task in chosen)
-    check_tasks(chosen, data)
-    if engine == "gold":
-        folder = out / f"eval-{fingerprint(('gold', chosen))}"
-        scores = _kept(folder, console) or evaluate(
-            chosen, GoldAnswers(), seed=seed, label="gold", model="gold", data=data, out=folder, console=console
+def _check_numbers(task: EvalTask) -> None:
+    wrong = ""
+    if task.limit is not None and task.limit < 1:
+        wrong = f"limit={task.limit} asks nothing.\n  Write limit=None for all problems."
+    elif task.samples < 1:
+        wrong = f"samples={task.samples} asks nothing.\n  Give 1 or more."
+    elif not 1 <= task.pass_at <= task.samples:
+        wrong = f"pass_at={task.pass_at} of samples={task.samples}: pass@k needs k replies.\n  Give pass_at from 1 to samples."
+    elif task.samples > 1 and task.sampling.temperature == 0 and not isinstance(task.verifier, Ranking):
+        wrong = (
+            f"samples={task.samples} greedy replies would all be the same.\n  Give a temperature above 0, or samples=1."
         )
-        return {**scores, "folder": str(folder)}
-    from burnish.model.base import BaseModel
-
-    artifact = Path(model).expanduser()
-    inside = (artifact / "model" / "config.json").exists()
-    base = BaseModel(str(artifact / "model") if inside else model)
-    base.check(data)
-    folder = out / f"eval-{fingerprint((base, chosen, seed))}"
-    scores = _kept(folder, console)
-    if not scores:
-        base.run(Context(folder, machine, lambda stage: folder, data, cache or out / "cache", console))
-        answers = _load(folder / "model", replace(machine, engine=cast(Any, engine)), console)
-        label = artifact.resolve().name if inside else base.model
-        scores = evaluate(chosen, answers, seed=seed, label=label, model=model, data=data, out=folder, console=console)
-    return {**scores, "folder": str(folder)}
-
-
-def _kept(folder: Path, console: Console) -> dict[str, Any]:
-    """The scores of a finished evaluation, or {}."""
-    if not (folder / "scores.json").exists():
-        return {}
-    scores: dict[str, Any] = read_json(folder / "scores.json")
-    console.line(f"  {folder} has these scores already")
-    show(scores, console)
-    return scores
+    elif isinstance(task.verifier, Ranking) and (task.samples > 1 or task.follow_up):
+        wrong = "a ranking draws no replies, so it has neither samples nor follow-ups.\n  Leave them out."
+    if wrong:
+        raise RecipeError(f"task {task.name}: {wrong}")

@@ -1,25 +1,25 @@
-"""How sure a score is: standard errors, intervals, paired tests, detectable effects, pass@k and Holm's correction.
+"""How sure one score is: standard errors, intervals, pass@k, and what repeated sampling adds. docs/explanation/statistics.md.
 
-N problems. Every random draw comes from a fixed stream, so equal inputs give equal numbers.
+N scores in [0, 1], one a problem. Problems of one cluster (a passage, a question asked twice) may depend on each other;
+problems of different clusters do not. Nothing here is random: equal inputs give equal numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from statistics import NormalDist
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from burnish.core.rng import seed_of
-
 Z95 = NormalDist().inv_cdf(0.975)
-EXACT_SIGNS = 16  # up to 2^16 sign patterns are counted one by one
-DRAWS = 10_000
+_ROUNDING = 1e-20  # a variance below this comes from rounding
+
+Names = Sequence[Hashable]
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -29,42 +29,141 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def standard_error(scores: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
-    """The standard error of the mean of N scores; 0 for N < 2.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The problems of one mean: how many, the cluster of each, and the category of each where the mean is over categories.
 
-    Without clusters: sample standard deviation / sqrt(N). With one cluster name per score, scores of a cluster may
-    depend on each other: sqrt(G/(G-1) * sum over clusters of (sum of residuals)^2) / N, with G clusters
-    (arXiv:2411.00640 §2.2, with the small-sample factor G/(G-1), so that clusters of one give the first formula).
+    weight: how much the mean counts among others.
     """
-    count = len(scores)
-    centre = mean(scores)
-    if clusters is None:
-        sums = [score - centre for score in scores]
-    else:
-        if len(clusters) != count:
-            raise ValueError(f"{count} scores but {len(clusters)} cluster names")
-        parts: dict[Hashable, list[float]] = {}
-        for score, cluster in zip(scores, clusters, strict=True):
-            parts.setdefault(cluster, []).append(score - centre)
-        sums = [math.fsum(part) for part in parts.values()]
-    groups = len(sums)
-    if groups < 2:
-        return 0.0
-    return math.sqrt(groups / (groups - 1) * math.fsum(r * r for r in sums)) / count
+
+    count: int
+    clusters: Names | None = None
+    categories: Names | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for names, what in ((self.clusters, "cluster"), (self.categories, "category")):
+            if names is not None and len(names) != self.count:
+                raise ValueError(f"{self.count} scores but {len(names)} {what} names")
 
 
-def wilson(successes: float, count: int) -> tuple[float, float]:
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """How N values enter a weighted mean, and which of them may depend on each other.
+
+    weights [N] sum to 1. strata [N]: values are compared with the mean of their own stratum. clusters [N]: numbers.
+    """
+
+    weights: Floats
+    strata: Codes
+    clusters: Codes
+
+    @classmethod
+    def of(cls, *parts: Part) -> Grouping:
+        """The weighted mean of the parts' means. A cluster's name means the same cluster in every part."""
+        whole = math.fsum(part.weight for part in parts)
+        weights: list[Floats] = []
+        strata: list[Hashable] = []
+        clusters: list[Hashable] = []
+        for number, part in enumerate(parts):
+            groups = _codes(part.categories if part.categories is not None else [""] * part.count)
+            sizes = np.bincount(groups)
+            weights.append(np.asarray(part.weight / (whole * len(sizes) * sizes[groups]), np.float64))
+            strata += [(number, int(code)) for code in groups]
+            names = part.clusters if part.clusters is not None else [(number, i) for i in range(part.count)]
+            clusters += names
+        if not clusters:
+            raise ValueError("the mean of no values is not defined")
+        return cls(np.concatenate(weights), _codes(strata), _codes(clusters))
+
+    @property
+    def cluster_weights(self) -> Floats:
+        """The weight of each cluster."""
+        return totals(self.clusters, self.weights)
+
+    @property
+    def freedom(self) -> int:
+        """Clusters less strata: what a variance is estimated from. At least 1."""
+        return max(1, int((self._pairs()[1] - 1).sum()))
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the mean of independent values."""
+        return int(self.strata.max()) == 0 and int(self.clusters.max()) + 1 == len(self.clusters)
+
+    def mean(self, values: Floats) -> float:
+        """The weighted mean."""
+        return math.fsum(self.weights * values)
+
+    def variance(self, values: Floats) -> float:
+        """The variance of the weighted mean.
+
+        Sum over clusters of (sum over strata of sqrt(G/(G-1)) * the cluster's weighted residuals)^2, with G clusters in a
+        stratum: for one stratum the clustered formula of arXiv:2411.00640 §2.2 with the small-sample factor, for
+        independent strata the sum of their variances. A stratum of one cluster shows no spread of its own: it gets the
+        pooled one of the others; where no stratum has two, that between the strata's means.
+        """
+        moved = values - values[0]
+        whole = totals(self.strata, self.weights)
+        centres = totals(self.strata, self.weights * moved) / whole
+        pairs, groups = self._pairs()
+        residuals = self.weights * (moved - centres[self.strata])
+        sums = totals(pairs, residuals)
+        first = np.unique(pairs, return_index=True)[1]
+        stratum, cluster = self.strata[first], self.clusters[first]
+        lone = groups == 1
+        scale = np.sqrt(groups / np.maximum(groups - 1, 1))
+        joined = totals(cluster, np.where(lone[stratum], 0.0, sums * scale[stratum]))
+        found = float(joined @ joined)
+        if lone.any() and len(groups) > 1:
+            heavy = totals(pairs, self.weights)
+            pooled = _pooled(sums / heavy, ~lone[stratum], int((groups - 1).sum()), centres)
+            found += pooled * float(whole[lone] @ whole[lone])
+        return found if found > _ROUNDING else 0.0
+
+    def _pairs(self) -> tuple[Codes, Codes]:
+        """The (stratum, cluster) each value is in, as a number, and how many clusters each stratum has."""
+        known, pairs = np.unique(self.strata * (int(self.clusters.max()) + 1) + self.clusters, return_inverse=True)
+        return pairs, np.bincount(known // (int(self.clusters.max()) + 1))
+
+
+def _pooled(residuals: Floats, counted: NDArray[np.bool_], freedom: int, centres: Floats) -> float:
+    if freedom > 0:
+        return float(residuals[counted] @ residuals[counted]) / freedom
+    return float(np.var(centres, ddof=1))
+
+
+def totals(codes: Codes, values: Floats) -> Floats:
+    """The sum of the values of each code."""
+    return np.bincount(codes, values).astype(np.float64)
+
+
+def _codes(names: Iterable[Hashable]) -> Codes:
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+
+
+def standard_error(scores: Sequence[float], clusters: Names | None = None, categories: Names | None = None) -> float:
+    """The standard error of the mean of N scores; 0 where nothing shows a spread (N < 2, equal scores).
+
+    clusters: one name a score; scores of a cluster may depend on each other. Without: sample deviation / sqrt(N).
+    categories: one name a score; the mean is over the categories' means, sqrt(sum of their squared errors) / k.
+    """
+    return math.sqrt(Grouping.of(Part(len(scores), clusters, categories)).variance(np.asarray(scores, np.float64)))
+
+
+def wilson(successes: float, count: float) -> tuple[float, float]:
     """Wilson's 95 % score interval for a share (Wilson 1927). Never empty, also at 0 and at 1.
 
-    `successes` may be a sum of fractional scores in [0, 1]: their variance is at most p(1 - p), so it is then cautious.
+    `successes` may be a sum of fractional scores and `count` an effective number of problems.
     """
-    if count < 1:
+    if count <= 0:
         raise ValueError("an interval needs at least one score")
     share, square = successes / count, Z95 * Z95
     middle = (share + square / (2 * count)) / (1 + square / count)
-    half = Z95 * math.sqrt(share * (1 - share) / count + square / (4 * count * count)) / (1 + square / count)
+    half = Z95 * math.sqrt(max(share * (1 - share), 0.0) / count + square / (4 * count * count)) / (1 + square / count)
     # At the ends one bound is exactly the share; rounding must not move it.
-    return (0.0 if successes <= 0 else max(0.0, middle - half)), (1.0 if share >= 1 else min(1.0, middle + half))
+    return (0.0 if share <= 0 else max(0.0, middle - half)), (1.0 if share >= 1 else min(1.0, middle + half))
 
 
 def normal_interval(centre: float, error: float) -> tuple[float, float]:
@@ -72,118 +171,70 @@ def normal_interval(centre: float, error: float) -> tuple[float, float]:
     return max(0.0, centre - Z95 * error), min(1.0, centre + Z95 * error)
 
 
-def bootstrap(scores: Sequence[float], draws: int = DRAWS) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean over `draws` resamples of the N scores."""
-    values = np.asarray(scores, dtype=np.float64)
-    generator = np.random.default_rng(seed_of(0, "bootstrap", len(values)))
-    means: list[NDArray[np.float64]] = []
-    block = max(1, 1_000_000 // len(values))
-    for start in range(0, draws, block):
-        picks = generator.integers(0, len(values), (min(block, draws - start), len(values)))
-        means.append(values[picks].mean(axis=1))
-    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def is_binary(scores: Sequence[float]) -> bool:
     """Whether every score is 0 or 1."""
     return all(score in (0.0, 1.0) for score in scores)
 
 
-def interval(scores: Sequence[float], clusters: Sequence[Hashable] | None = None) -> tuple[float, float]:
-    """A 95 % interval for the mean of N scores in [0, 1].
-
-    Wilson for 0/1 scores and wherever all scores are equal, bootstrap for fractional scores. Repeated clusters: mean
-    ± 1.96 clustered standard errors, and Wilson over the number of clusters where that error is 0.
-    """
-    groups = len(scores) if clusters is None else len(set(clusters))
-    if groups < len(scores):
-        error = standard_error(scores, clusters)
-        return normal_interval(mean(scores), error) if error > 0 else wilson(mean(scores) * groups, groups)
-    if is_binary(scores) or min(scores) == max(scores):
-        return wilson(math.fsum(scores), len(scores))
-    return bootstrap(scores)
-
-
 @dataclass(frozen=True, slots=True)
-class Paired:
-    """The change from `a` to `b` on the same N problems.
-
-    difference: mean of b - a. standard_error: of that mean. interval: 95 %. p: two-sided, for no change.
-    """
+class Estimate:
+    """A mean of N scores with its standard error and 95 % interval. clusters: how many are independent of each other."""
 
     n: int
-    difference: float
+    clusters: int
+    score: float
     standard_error: float
     interval: tuple[float, float]
-    p: float
-    test: Literal["mcnemar exact", "sign-flip"]
 
 
-def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
-    """The paired comparison of two score lists in one problem order.
+def estimate(scores: Sequence[float], clusters: Names | None = None, categories: Names | None = None) -> Estimate:
+    """The mean of N scores in [0, 1], or of the means of their categories, and how sure it is."""
+    return average([(scores, clusters, categories)])
 
-    0/1 scores: exact McNemar p (McNemar 1947) and Agresti and Min's interval (2005, doi:10.1002/sim.1781: half a
-    pseudo-problem in each of the four cells), which keeps its width when no problem changed. Other scores: sign-flip
-    permutation p and Student's t interval, or the Agresti-Min form where all differences are equal.
+
+def average(
+    tasks: Sequence[tuple[Sequence[float], Names | None, Names | None]], weights: Sequence[float] | None = None
+) -> Estimate:
+    """The mean of tasks' scores, each given as (scores, clusters, categories); errors are propagated.
+
+    weights: how much each task counts; equally without them.
+    Clusters of one name in two tasks are one: problems that both ask make the tasks depend on each other.
+
+    Interval: Wilson's, at the effective number of problems n / r. r is the variance of the mean relative to n independent
+    0/1 scores of this mean (the design effect: below 1 for fractional scores, above 1 where clusters agree). Few right or
+    few wrong replies say little about r, so it is drawn to its largest value, that of clusters whose problems all agree, by
+    the weight of one expected success and failure. For independent 0/1 scores this is Wilson's interval itself.
     """
-    if len(a) != len(b) or not a:
-        raise ValueError(f"a paired comparison needs two lists of one length, got {len(a)} and {len(b)}")
-    changes = [after - before for before, after in zip(a, b, strict=True)]
-    count, difference, error = len(changes), mean(changes), standard_error(changes)
-    binary = is_binary(a) and is_binary(b)
-    if binary or error == 0:
-        centre = math.fsum(changes) / (count + 2)
-        spread = (math.fsum(c * c for c in changes) + 1) / (count + 2) - centre * centre
-        half = Z95 * math.sqrt(spread / (count + 2))
-    else:
-        from scipy.stats import t
-
-        centre, half = difference, float(t.ppf(0.975, count - 1)) * error
-    bounds = max(-1.0, centre - half), min(1.0, centre + half)
-    if binary:
-        return Paired(
-            count, difference, error, bounds, mcnemar(changes.count(1.0), changes.count(-1.0)), "mcnemar exact"
-        )
-    return Paired(count, difference, error, bounds, sign_flip(changes), "sign-flip")
+    shares = weights or [1.0] * len(tasks)
+    grouping = Grouping.of(
+        *(Part(len(s), clusters, names, share) for (s, clusters, names), share in zip(tasks, shares, strict=True))
+    )
+    values = np.array([score for scores, _, _ in tasks for score in scores], np.float64)
+    # Rounding must not carry the mean of equal scores past them.
+    centre = min(max(grouping.mean(values), float(values.min())), float(values.max()))
+    variance = grouping.variance(values)
+    return Estimate(
+        len(values), len(grouping.cluster_weights), centre, math.sqrt(variance), _interval(grouping, centre, variance)
+    )
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """The exact two-sided p of McNemar's test: of `gained + lost` changed problems, so uneven a split by coin tosses."""
-    changed = gained + lost
-    tail = sum(math.comb(changed, i) for i in range(min(gained, lost) + 1))
-    return min(1.0, float(Fraction(2 * tail, 1 << changed)))
+def _interval(grouping: Grouping, centre: float, variance: float) -> tuple[float, float]:
+    heavy = grouping.cluster_weights
+    alone, agreeing = float(grouping.weights @ grouping.weights), float(heavy @ heavy)
+    most = agreeing / alone
+    spread = centre * (1 - centre)
+    effect = variance / (spread * alone) if variance > 0 and spread > 0 else most
+    if int(grouping.strata.max()) == 0:
+        effect = min(effect, most)
+    known = spread / agreeing
+    effect = (known * effect + most) / (known + 1)
+    count = 1 / (alone * effect)
+    return wilson(centre * count, count)
 
 
-def sign_flip(changes: Sequence[float]) -> float:
-    """The two-sided p that a mean change this far from 0 arises when each change's sign is a coin toss.
-
-    Exact up to 16 changes that are not 0; beyond, (1 + hits) / (1 + 10,000 draws) from a fixed stream.
-    """
-    moved = np.asarray([c for c in changes if c != 0], dtype=np.float64)
-    if not len(moved):
-        return 1.0
-    # A hair below the observed sum, so that equal sums in another order of additions count as equal.
-    observed = abs(float(moved.sum())) * (1 - 1e-12) - 1e-15
-    if len(moved) <= EXACT_SIGNS:
-        patterns = np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1
-        return float((np.abs((1 - 2 * patterns) @ moved) >= observed).mean())
-    generator = np.random.default_rng(seed_of(0, "sign-flip", len(moved)))
-    hits, block = 0, max(1, 1_000_000 // len(moved))
-    for start in range(0, DRAWS, block):
-        signs = 1 - 2 * generator.integers(0, 2, (min(block, DRAWS - start), len(moved)))
-        hits += int((np.abs(signs @ moved) >= observed).sum())
-    return (1 + hits) / (1 + DRAWS)
-
-
-def minimum_detectable_effect(deviation: float, count: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true mean difference that N paired problems show with this power in a two-sided test at `alpha`.
-
-    deviation: the standard deviation of the per-problem differences. (z_{1-alpha/2} + z_power) * deviation / sqrt(N)
-    (arXiv:2411.00640 §5).
-    """
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * deviation / math.sqrt(count)
+def interval(scores: Sequence[float], clusters: Names | None = None) -> tuple[float, float]:
+    """The 95 % interval of `estimate`."""
+    return estimate(scores, clusters).interval
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
@@ -193,17 +244,64 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
+def pass_at_k_variance(samples: int, correct: int, k: int) -> float | None:
+    """An unbiased estimate of the variance that one problem's pass@k has over draws of its samples; None for 2k > n.
+
+    The square of the estimate less an unbiased estimate of the squared truth, which two disjoint draws of k give:
+    1 - 2 C(n-c, k)/C(n, k) + C(n-c, 2k)/C(n, 2k). For one problem it may be below 0; means over problems are meant.
+    """
+    if 2 * k > samples:
+        return None
+    both = 1 - 2 * math.comb(samples - correct, k) / math.comb(samples, k)
+    both += math.comb(samples - correct, 2 * k) / math.comb(samples, 2 * k)
+    return pass_at_k(samples, correct, k) ** 2 - both
+
+
 def mean_pass_at_k(counts: Sequence[tuple[int, int]], k: int) -> tuple[float, float]:
     """Mean pass@k over problems, and its standard error. counts: (samples, correct) of each problem."""
     values = [pass_at_k(samples, correct, k) for samples, correct in counts]
     return mean(values), standard_error(values)
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given (Holm 1979): family-wise error stays below alpha."""
-    adjusted = [0.0] * len(ps)
-    worst = 0.0
-    for place, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        worst = max(worst, min(1.0, (len(ps) - place) * ps[index]))
-        adjusted[index] = worst
-    return adjusted
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """What drawing replies adds to a score's uncertainty; the standard error of the score holds both parts already.
+
+    samples:        replies to each problem, the fewest that any has.
+    scores:         the score of each seed alone; () with pass@k above 1, which takes several, or unequal numbers of samples.
+    within:         standard deviation of a problem's score over draws of its samples.
+    between:        standard deviation of the problems' true scores.
+    standard_error: of the score if the same problems are asked again with other seeds.
+    The last three are None where there are too few samples: fewer than 2, or than 2k for pass@k.
+    """
+
+    samples: int
+    scores: tuple[float, ...]
+    within: float | None
+    between: float | None
+    standard_error: float | None
+
+
+def seeds(replies: Sequence[Sequence[float]], k: int = 1, categories: Names | None = None) -> Seeds:
+    """The spread within and between problems. replies: the scores of each problem's samples, at least one; k: of pass@k."""
+    fewest = min(map(len, replies))
+    equal = len(set(map(len, replies))) == 1
+    weights = Grouping.of(Part(len(replies), None, categories)).weights
+    by_seed = np.array(replies, np.float64).T if equal and k == 1 else np.zeros((0, 0))
+    scores = tuple(math.fsum(weights * row) for row in by_seed)
+    spreads = [_spread(one, k) for one in replies]
+    known = [spread for spread in spreads if spread is not None]
+    if len(known) < len(spreads):
+        return Seeds(fewest, scores, None, None, None)
+    values = [mean(one) if k == 1 else pass_at_k(len(one), one.count(1.0), k) for one in replies]
+    within = max(mean(known), 0.0)
+    between = max(float(np.var(values, ddof=1)) - within, 0.0) if len(values) > 1 else 0.0
+    error = max(math.fsum(weights * weights * np.array(known)), 0.0)
+    return Seeds(fewest, scores, math.sqrt(within), math.sqrt(between), math.sqrt(error))
+
+
+def _spread(scores: Sequence[float], k: int) -> float | None:
+    """The estimated variance of a problem's score over draws of its samples."""
+    if k > 1:
+        return pass_at_k_variance(len(scores), scores.count(1.0), k)
+    return float(np.var(scores, ddof=1)) / len(scores) if len(scores) > 1 else None

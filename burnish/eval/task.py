@@ -42,7 +42,7 @@ class Summarises(Protocol):
         """Members of the task's row in scores.json, in place of those of the mean: score, standard_error and interval as
         shares or None, metric, and under "aggregate" further numbers by name.
 
-        problems, samples: one each, in one order; a sample is a line of samples.jsonl.
+        problems: those asked, each once. samples: the task's lines of samples.jsonl, whose "id" names the problem.
         """
 
 

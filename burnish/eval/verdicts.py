@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from burnish.core.files import JsonlLog
-from burnish.core.fingerprint import content_id, encode
-from burnish.core.types import Problem, Verdict
+from burnish.core.fingerprint import encode
+from burnish.core.types import Verdict
+from burnish.eval.records import KeptVerdicts, verdict_key
 from burnish.pipeline.progress import Console
 from burnish.verify.apart import Case, grade_all
 from burnish.verify.base import Verifier
@@ -24,28 +24,27 @@ class Verdicts:
 
     def __init__(self, folder: Path | None, *, jobs: int, console: Console) -> None:
         self._jobs, self._console = jobs, console
-        self._log = JsonlLog(folder / "graded.jsonl") if folder is not None else None
-        self._known: dict[str, Verdict] = {}
-        if self._log is not None:
-            self._known = {r["key"]: Verdict(r["score"], r["why"]) for r in self._log.records}
-            self._log.records.clear()  # they are in the file
+        self._kept = KeptVerdicts(folder / "graded.jsonl" if folder is not None else None)
 
     def of(self, verifier: Verifier, cases: Sequence[Case], title: str) -> list[Verdict]:
         """One verdict a case, in order. Equal cases are graded once."""
         rule = encode(verifier, identity=True)
-        keys = [_key(rule, problem, text) for problem, text in cases]
-        missing = {key: case for key, case in zip(keys, cases, strict=True) if key not in self._known}
-        found = {key: self._known[key] for key in keys if key in self._known}
+        keys = [verdict_key(rule, problem.id, text) for problem, text in cases]
+        found: dict[str, Verdict] = {}
+        missing: dict[str, Case] = {}
+        for key, case in zip(keys, cases, strict=True):
+            if key not in found and key not in missing:
+                known = self._kept.get(key)
+                if known is None:
+                    missing[key] = case
+                else:
+                    found[key] = known
         names = list(missing)
         with self._console.bar(title, len(found) + len(names), "replies", done=len(found)) as bar:
 
             def keep(number: int, verdict: Verdict) -> None:
                 found[names[number]] = verdict
-                if verdict.score is not None:
-                    self._known[names[number]] = verdict
-                    if self._log is not None:
-                        self._log.append({"key": names[number], "score": verdict.score, "why": verdict.why})
-                        self._log.records.clear()
+                self._kept.put(names[number], verdict)
                 bar.advance()
 
             grade_all(verifier, list(missing.values()), keep, jobs=self._jobs)
@@ -53,9 +52,4 @@ class Verdicts:
 
     def close(self) -> None:
         """Close the file."""
-        if self._log is not None:
-            self._log.close()
-
-
-def _key(rule: object, problem: Problem, text: str) -> str:
-    return content_id("verdict", [rule, problem.id, text])
+        self._kept.close()

@@ -17,8 +17,8 @@ def weight_files(folder: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith(("adapter_", "."))]
 
 
-def check_folder(folder: Path) -> None:
-    """Raise ModelError naming the first thing the folder lacks: config, weights, tokenizer or chat template."""
+def check_folder(folder: Path, *, template: bool = True) -> None:
+    """Raise ModelError naming the first thing the folder lacks: config, weights, tokenizer or, unless False, chat template."""
     if not folder.is_dir():
         raise ModelError(
             f"{folder} is not a folder, so there is no model to start from.\n"
@@ -35,7 +35,7 @@ def check_folder(folder: Path) -> None:
         raise ModelError(_lacks(folder, f"weights (*.safetensors).{hint}"))
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError(_lacks(folder, "a tokenizer (tokenizer.json)"))
-    if not _has_template(folder):
+    if template and not has_template(folder):
         raise ModelError(
             f"{folder} has no chat template, so conversations cannot be turned into tokens.\n"
             "  Write one to chat_template.jinja in that folder (a base model can borrow its instruct sibling's)."
@@ -50,7 +50,8 @@ def _lacks(folder: Path, what: str) -> str:
     )
 
 
-def _has_template(folder: Path) -> bool:
+def has_template(folder: Path) -> bool:
+    """Whether the model comes with a chat template."""
     if (folder / "chat_template.jinja").exists() or (folder / "chat_template.json").exists():
         return True
     try:

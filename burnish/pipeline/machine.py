@@ -17,7 +17,9 @@ class Machine:
 
     compute:            the type of matrix products; weights, optimizer state and losses stay float32.
     micro_tokens:       tokens per forward pass of the learner; only speed and memory depend on it.
+    engine:             "torch"; "vllm" (a process in an environment of its own: `make vllm-env`); "hf", the slow oracle.
     slots:              sequences decoded at once by the engine.
+    vllm_python:        the Python that has vLLM; "" looks for .venv-vllm and then for vLLM beside Burnish.
     checkpoint_every_s: seconds between checkpoints inside training; 0 checkpoints after every step.
     """
 
@@ -27,8 +29,9 @@ class Machine:
     processes: int = 1
     compute: Literal["bf16", "fp32"] = "fp32"
     micro_tokens: int = 4096
-    engine: Literal["torch", "hf"] = "torch"
+    engine: Literal["torch", "hf", "vllm"] = "torch"
     slots: int = 64
+    vllm_python: str = ""
     checkpoint_every_s: float = 120.0
 
     def environment(self) -> dict[str, str]:

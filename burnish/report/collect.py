@@ -22,6 +22,7 @@ class StageFiles:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     scores: dict[str, Any] | None = None
     comparisons: list[dict[str, Any]] = field(default_factory=list)
+    averages: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -40,14 +41,15 @@ def load(folder: Path) -> StageFiles:
         raise ArtifactError(
             f"{folder} holds no artifact.json, so it is not a finished artifact.\n  Run the recipe first."
         )
-    comparisons = read_json(folder / "comparisons.json") if (folder / "comparisons.json").exists() else []
+    compared = read_json(folder / "comparisons.json") if (folder / "comparisons.json").exists() else {}
     return StageFiles(
         folder=folder,
         record=read_json(folder / "artifact.json"),
         card=read_json(folder / "card.json") if (folder / "card.json").exists() else None,
         metrics=[row for _, row in read_jsonl(folder / "metrics.jsonl")] if (folder / "metrics.jsonl").exists() else [],
         scores=read_json(folder / "scores.json") if (folder / "scores.json").exists() else None,
-        comparisons=comparisons["comparisons"] if isinstance(comparisons, dict) else comparisons,
+        comparisons=compared.get("comparisons", []),
+        averages=compared.get("averages", []),
     )
 
 

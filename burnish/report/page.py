@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from burnish.core.files import write_atomic, write_json
+from burnish.core.files import read_json, write_atomic, write_json
 from burnish.pipeline.progress import duration
 from burnish.pipeline.stage import Context, Stage, ordered
 from burnish.report import collect, plots
+from burnish.report.looks import look_notes
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Report(Stage):
     comparison: Stage | None = None
     title: str = "Report"
     data: tuple[Stage, ...] = ()
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     @property
     def name(self) -> str:
@@ -37,12 +38,14 @@ class Report(Stage):
         return {"title": self.title, "stages": len(self.scores)}
 
     def run(self, ctx: Context) -> None:
-        """Write report.html, summary.txt and report.json."""
+        """Write report.html, summary.txt and report.json, and the pages with all replies that report.html links to."""
         files = [collect.load(ctx.path_of(stage)) for stage in ordered(self) if stage != self]
         by_print = {f.fingerprint: f for f in files}
         evaluations = [by_print[ctx.path_of(stage).name.rpartition("-")[2]] for stage in self.scores]
-        comparisons = collect.load(ctx.path_of(self.comparison)).comparisons if self.comparison is not None else []
-        page = page_values(self.title, files, evaluations, comparisons)
+        compared = collect.load(ctx.path_of(self.comparison)) if self.comparison is not None else None
+        comparisons, averages = (compared.comparisons, compared.averages) if compared else ([], [])
+        page = page_values(self.title, files, evaluations, comparisons, averages)
+        page["pages"] = self._replies(ctx)
         write_atomic(ctx.out / "report.html", render(page))
         write_atomic(ctx.out / "summary.txt", summary(page))
         write_json(
@@ -50,15 +53,42 @@ class Report(Stage):
             {k: page[k] for k in ("title", "labels", "table", "comparisons", "costs", "total_time")},
         )
 
+    def _replies(self, ctx: Context) -> list[tuple[str, str]]:
+        """Write the pages of the evaluations and of each with the next; (file, what it shows) of each."""
+        from burnish.report.eval_folder import load
+        from burnish.report.eval_page import write_comparison, write_page
+
+        folders = [ctx.path_of(stage) for stage in self.scores]
+        labels = [load(folder).label for folder in folders]
+        pages = [
+            (write_page(folder, ctx.out / f"{folder.name}.html").name, label)
+            for folder, label in zip(folders, labels, strict=True)
+        ]
+        if self.comparison is None:
+            return pages
+        found = read_json(ctx.path_of(self.comparison) / "comparisons.json")
+        for place, (a, b) in enumerate(itertools.pairwise(folders)):
+            before, after = labels[place : place + 2]
+            own = {
+                kind: [entry for entry in found[kind] if (entry["before"], entry["after"]) == (before, after)]
+                for kind in ("comparisons", "averages")
+            }
+            if own["comparisons"]:
+                path = write_comparison(a, b, ctx.out / f"{a.name}-{b.name}.html", own)
+                pages.append((path.name, f"{before} and {after} side by side"))
+        return pages
+
 
 def page_values(
     title: str,
     files: list[collect.StageFiles],
     evaluations: list[collect.StageFiles],
     comparisons: list[dict[str, Any]],
+    averages: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Everything the template prints, as plain values."""
     labels = [str(e.scores["label"]) for e in evaluations if e.scores]
+    steps = set(itertools.pairwise(labels))
     table = collect.score_table(evaluations, comparisons)
     costs = collect.cost_table(files)
     trained = [f for f in files if f.metrics]
@@ -67,12 +97,19 @@ def page_values(
         "title": title,
         "labels": labels,
         "table": table,
-        "comparisons": [c for c in comparisons if (c["before"], c["after"]) in set(itertools.pairwise(labels))],
-        "stages_plot": plots.stages(table, labels) if len(labels) > 1 else "",
-        "curves": [
-            (f, [plots.curve(f.metrics, m) for m in plots.CURVES if any(_number(r.get(m)) for r in f.metrics)])
-            for f in trained
+        "looks": [f"{e.scores['label']}: {note}" for e in evaluations if e.scores for note in look_notes(e.folder)],
+        "comparisons": [c for c in comparisons if (c["before"], c["after"]) in steps],
+        "averages": [c for c in averages if (c["before"], c["after"]) in steps],
+        "contaminated": [
+            (str(e.scores["label"]), row)
+            for e in evaluations
+            if e.scores
+            for row in e.scores["tasks"]
+            if row.get("contamination")
         ],
+        "stages_plot": plots.stages(table, labels) if len(labels) > 1 else "",
+        "curves": [(f, plots.curves(f.metrics)) for f in trained],
+        "pages": [],
         "conversations": collect.conversations(evaluations),
         "cards": [(f, f.card) for f in files if f.card],
         "costs": costs,

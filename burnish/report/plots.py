@@ -28,11 +28,21 @@ CURVES = {  # metric: (title, unit); shown when a stage logged it
     "engine_gap": ("Engine–learner gap", "mean |Δ log-prob|, nats"),
 }
 
+PROBE = "probe/"  # metrics that a probe during training logged begin so
+
+
+def curves(rows: list[dict[str, Any]]) -> list[str]:
+    """Every metric of CURVES that was logged, and every probe's score, as SVGs."""
+    logged = {name for row in rows for name, value in row.items() if isinstance(value, int | float)}
+    return [
+        curve(rows, name) for name in (*CURVES, *sorted(n for n in logged if n.startswith(PROBE))) if name in logged
+    ]
+
 
 def curve(rows: list[dict[str, Any]], metric: str) -> str:
     """One metric over optimizer steps as SVG: the raw values, and a running mean where there are many."""
     points = [(int(r["step"]), float(r[metric])) for r in rows if isinstance(r.get(metric), int | float)]
-    title, unit = CURVES[metric]
+    title, unit = CURVES.get(metric) or (metric.removeprefix(PROBE), "probe: score of a few problems")
     figure, axes = _axes(3.4, 2.1)
     steps, values = [p[0] for p in points], [p[1] for p in points]
     noisy = len(values) > 12 and metric != "lr"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import Error
-from burnish.rollout.api_http import Outcome, models, post, unknown
+from burnish.rollout.api_http import Outcome, among, models, post, unknown
 from burnish.rollout.api_ledger import Ledger
 from burnish.rollout.api_loop import at_end
 from burnish.rollout.api_pace import Pace
@@ -34,13 +34,14 @@ _clients: dict[tuple[int, str], Client] = {}
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request: address, body, the key its reply is kept under, and the most tokens it can use."""
+    """A request: address, body, the key its reply is kept under, the most tokens it can use, and the options asked about."""
 
     url: str
     body: dict[str, Any]
     key: str
     prompt_tokens: int
     reply_tokens: int
+    options: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -94,7 +95,8 @@ class Client:
             return await asyncio.shield(self.running[job.key])
         known = self.cache.get(job.key)
         if known is not None:
-            return Answer(known["text"], known.get("why", ""), known["cut"])
+            top = known.get("top")
+            return Answer(known["text"], known.get("why", ""), known["cut"], logprobs=among(job.options, top))
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.running[job.key] = future
         answer = Answer(None, "the question was broken off", down=True)
@@ -117,7 +119,7 @@ class Client:
         while True:
             outcome = await self._request(job, headers)
             if outcome.kind != "again":
-                return await self._ended(outcome, headers)
+                return await self._ended(outcome, headers, job.options)
             attempt, begun = attempt + 1, begun or time.monotonic() - outcome.seconds
             wait = self._wait(attempt, outcome)
             waited += outcome.seconds
@@ -141,9 +143,9 @@ class Client:
             return outcome.wait_s + random.uniform(0.0, 0.1 * min(outcome.wait_s, 10.0))
         return min(_FIRST_WAIT_S * 2.0 ** (attempt - 1), _LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
 
-    async def _ended(self, outcome: Outcome, headers: dict[str, str]) -> Answer:
+    async def _ended(self, outcome: Outcome, headers: dict[str, str], options: tuple[str, ...]) -> Answer:
         if outcome.kind == "reply":
-            return Answer(outcome.text, cut=outcome.cut)
+            return Answer(outcome.text, cut=outcome.cut, logprobs=among(options, outcome.top))
         why = outcome.why
         if outcome.kind == "closed":
             if outcome.status == 404:
@@ -195,7 +197,8 @@ class Client:
         # The reply first: a kill between the two lines leaves the request open, and its reply is not paid again.
         if outcome.kind == "reply":
             self.worked = time.monotonic()
-            self.cache.put(job.key, {"text": outcome.text, "cut": outcome.cut, "model": self.endpoint.model})
+            top = {} if outcome.top is None else {"top": outcome.top}
+            self.cache.put(job.key, {"text": outcome.text, "cut": outcome.cut, "model": self.endpoint.model, **top})
         elif outcome.kind == "refused" and outcome.paid:
             self.cache.put(job.key, {"text": None, "cut": False, "why": outcome.why, "model": self.endpoint.model})
         if outcome.usage is None and outcome.kind != "reply" and outcome.paid:

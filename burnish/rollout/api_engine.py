@@ -27,6 +27,8 @@ from burnish.rollout.api_pace import Pace
 from burnish.rollout.shared_log import ReplyCache
 from burnish.verify.judge.ask import Answer, Question, encodable
 
+TOP = 5  # how many of the likeliest first tokens an endpoint is asked for: OpenAI's limit was 5 when AlpacaEval 2 was made
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -142,6 +144,11 @@ class Endpoint:
         if question.schema and self.structured:
             schema = {"name": "reply", "strict": True, "schema": json.loads(question.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if question.options:
+            body |= {"logprobs": TOP} if raw else {"logprobs": True, "top_logprobs": TOP}
+        body |= {"stop": list(question.stop)} if question.stop else {}
+        body |= {"top_p": question.top_p} if question.top_p < 1 else {}
+        body |= {"seed": question.seed} if question.seed is not None else {}
         body.update(self._extras())
         body = {name: value for name, value in body.items() if value is not None}
         text = json.dumps([self.url, body], sort_keys=True, ensure_ascii=True)
@@ -153,7 +160,7 @@ class Endpoint:
         limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if name in body]
         return Job(
             f"{self.base}/{'completions' if raw else 'chat/completions'}", body,
-            hashlib.sha256(text.encode()).hexdigest(), prompt, max(limits, default=question.max_tokens),
+            hashlib.sha256(text.encode()).hexdigest(), prompt, max(limits, default=question.max_tokens), question.options,
         )  # fmt: skip
 
     def _extras(self) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,7 @@ class Outcome:
             "unsent" (the budget is used up, or the server was found down a moment ago).
     paid:   tokens may have been used although no usage was told.
     wait_s: what the server asks to wait before the next request. seconds: how long the request took. status: of HTTP.
+    top:    log-probabilities (nats) of the likeliest first tokens, where they were asked for and told.
     """
 
     kind: Literal["reply", "again", "refused", "closed", "unsent"]
@@ -37,6 +39,7 @@ class Outcome:
     wait_s: float | None = None
     seconds: float = 0.0
     status: int = 0
+    top: dict[str, float] | None = None
 
 
 def new_client(concurrency: int, timeout_s: float) -> httpx2.AsyncClient:
@@ -126,13 +129,44 @@ def _reply(said: Any, url: str) -> Outcome:
     if finish == "content_filter":
         return Outcome("refused", why=f"{url}: the provider's content filter stopped the reply", usage=usage, paid=True)
     if isinstance(text, str):
-        return Outcome("reply", text, cut=finish == "length", usage=usage, paid=True)
+        return Outcome("reply", text, cut=finish == "length", usage=usage, paid=True, top=_top(choice.get("logprobs")))
     refusal = message.get("refusal") if isinstance(message, dict) else None
     if isinstance(refusal, str):
         return Outcome("refused", why=f"the model refuses to answer: {refusal[:_SHOWN]}", usage=usage, paid=True)
     if finish == "length":
         return Outcome("reply", "", cut=True, usage=usage, paid=True)
     return Outcome("again", why=f"{url} answered with a completion that has no text", usage=usage, paid=True)
+
+
+def _top(said: Any) -> dict[str, float] | None:
+    """The likeliest first tokens in a chat completion's `logprobs`, or in a plain one's; None where there are none."""
+    said = said if isinstance(said, dict) else {}
+    chat, plain = said.get("content"), said.get("top_logprobs")
+    first = chat[0] if isinstance(chat, list) and chat else None
+    listed = first.get("top_logprobs") if isinstance(first, dict) else None
+    if isinstance(listed, list):
+        pairs = [(each.get("token"), each.get("logprob")) for each in listed if isinstance(each, dict)]
+    elif isinstance(plain, list) and plain and isinstance(plain[0], dict):
+        pairs = list(plain[0].items())
+    else:
+        return None
+    # Some servers write null or minus infinity for a token that cannot come.
+    return {
+        token: float(value)
+        for token, value in pairs
+        if isinstance(token, str)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -math.inf < value <= 1e-3
+    }
+
+
+def among(options: Sequence[str], top: Mapping[str, float] | None) -> tuple[float | None, ...]:
+    """The log-probability of each option among the likeliest tokens, spaces around a token aside; () where none are told."""
+    if top is None:
+        return ()
+    found = [[value for token, value in top.items() if token.strip() == option] for option in options]
+    return tuple(max(values, default=None) for values in found)
 
 
 def _usage(said: Any) -> tuple[int, int] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 from burnish.errors import RecipeError, nearest
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
@@ -9,6 +11,7 @@ from burnish.pipeline.progress import Console
 from burnish.rollout.engine import Engine
 from burnish.rollout.hf_engine import HFEngine
 from burnish.rollout.torch_engine import TorchEngine
+from burnish.rollout.vllm_engine import VLLMEngine
 
 
 def make_engine(policy: Policy, machine: Machine, console: Console | None = None) -> Engine:
@@ -17,4 +20,7 @@ def make_engine(policy: Policy, machine: Machine, console: Console | None = None
         return TorchEngine(policy, machine, console=console)
     if machine.engine == "hf":
         return HFEngine(policy, machine)
-    raise RecipeError(f"Machine(engine={machine.engine!r}): no such engine. {nearest(machine.engine, ['torch', 'hf'])}")
+    if machine.engine == "vllm":
+        return VLLMEngine(policy, machine)
+    known = get_args(get_type_hints(Machine)["engine"])
+    raise RecipeError(f"Machine(engine={machine.engine!r}): no such engine. {nearest(machine.engine, known)}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 
 from burnish.core.types import Completion
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
-from burnish.rollout.engine import Request
-from burnish.rollout.reply import Reply, check_requests
+from burnish.rollout.engine import Continuations, Request, Scored
+from burnish.rollout.reply import Reply, check_continuations, check_requests
 from burnish.rollout.sampler import sample
 
 
@@ -53,11 +54,39 @@ class HFEngine:
                 on_finish(index, done[-1])
         return done
 
+    @torch.inference_mode()
+    def score(
+        self, requests: Sequence[Continuations], on_scored: Callable[[int, Scored], None] | None = None
+    ) -> list[Scored]:
+        """One Scored per request, in order: each continuation by one forward pass over the prompt and all of it.
+
+        Raises RecipeError when a prompt and a continuation do not fit the context.
+        """
+        check_continuations(requests, self._policy.context)
+        done: list[Scored] = []
+        for index, request in enumerate(requests):
+            found = [self._logprobs(request.prompt_ids, tokens) for tokens in request.continuations]
+            done.append(Scored(tuple(logprobs for logprobs, _ in found), tuple(greedy for _, greedy in found)))
+            if on_scored:
+                on_scored(index, done[-1])
+        return done
+
+    def _logprobs(self, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> tuple[tuple[float, ...], bool]:
+        row = torch.tensor([[*prompt, *tokens]], device=self._policy.device)
+        with self._autocast():
+            logits_TV = self._policy.model(input_ids=row, use_cache=False).logits[0, len(prompt) - 1 : -1]
+        wide = torch.float64 if logits_TV.dtype == torch.float64 else torch.float32
+        logp_TV = logits_TV.to(wide).log_softmax(-1)
+        own_T = logp_TV.gather(1, row[0, len(prompt) :, None])[:, 0]
+        return tuple(own_T.tolist()), bool((own_T >= logp_TV.amax(1)).all())
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self._policy.device.type, dtype=torch.bfloat16) if self._narrow else nullcontext()
+
     def _next(self, request: Request, sampled: list[int]) -> tuple[int, float]:
         model = self._policy.model
-        narrow = torch.autocast(model.device.type, dtype=torch.bfloat16) if self._narrow else nullcontext()
         tokens = torch.tensor([[*request.prompt_ids, *sampled]], device=model.device)
-        with narrow:
+        with self._autocast():
             logits_1V = model(input_ids=tokens, use_cache=False).logits[:, -1]
         (token,), (logprob,) = sample(logits_1V, [request.sampling], [request.seed], [len(sampled)])
         return token, logprob

@@ -3,22 +3,24 @@
 Weights are copies in the compute type, taken from the learner's module. Norms, rotary angles and the residual stream
 stay float32 (as under the learner's autocast); matrix products and the cache use the compute type.
 
-Shapes: N tokens, D width, H query heads, K key-value heads, G = H/K, E head width, V vocabulary, L cached positions.
+Shapes: N tokens, R rows wanted of them, Y layers, D width, H query heads, K key-value heads, E head width, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from burnish.model.attention import Documents, packed_attention
-from burnish.rollout.cache import Cache, Running, Shape
+from burnish.rollout.cache import Cache, Shape
+from burnish.rollout.decode_attention import DecodeStep
 from burnish.rollout.linear import Linear
+from burnish.rollout.span_attention import Span, Spans
 
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 # Rotary kinds whose angles do not depend on how long the sequence is.
@@ -85,72 +87,90 @@ class LlamaForward:
         self._embed: Tensor = inner.embed_tokens.weight.detach().clone()
         self._norm: Tensor = inner.norm.weight.to(self.wide, copy=True)
         self._head = Linear([head.weight], [head.bias], self.compute)
+        tied = head.weight is inner.embed_tokens.weight
+        self._head_rows: Tensor = self._embed if tied else head.weight.detach().clone()
+        self._head_bias: Tensor | None = None if head.bias is None else head.bias.detach().clone()
         for i, layer in enumerate(inner.layers):
             self._layers[i : i + 1] = [self._layer(layer)]
         self._rotary = inner.rotary_emb
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor]:
-        """(keys and values of each prompt [Y, 2, K, length, E], logits [prompts, V] after each), prompts packed."""
-        lengths = [len(prompt) for prompt in prompts]
-        total = sum(lengths)
-        tokens = [token for prompt in prompts for token in prompt]
-        positions = [place for length in lengths for place in range(length)]
-        documents = Documents.of(lengths, self.device)
-        kv = torch.empty(
-            len(self._layers), 2, self.kv_heads, total, self.head_width, dtype=self.compute, device=self.device
-        )
+    def run(self, spans: Sequence[Span], wanted: Sequence[int], *, keep: bool = True) -> tuple[list[Tensor], Tensor]:
+        """(keys and values of each span [Y, 2, K, its length, E], hidden states [R, D] of the wanted tokens), packed.
+
+        wanted: indices of tokens in the pack. keep=False gives no keys and values.
+        """
+        lengths = [len(span.tokens) for span in spans]
+        tokens = [token for span in spans for token in span.tokens]
+        positions = [span.start + i for span in spans for i in range(len(span.tokens))]
+        width = (len(self._layers), 2, self.kv_heads, len(tokens) if keep else 0, self.head_width)
+        kv = torch.empty(width, dtype=self.compute, device=self.device)
+        layout = Spans(spans, (self.heads, self.kv_heads), self.scaling, kv)
 
         def attend(layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
-            q, k, v = (x.transpose(0, 1) for x in (q_NHE, k_NKE, v_NKE))
-            kv[layer, 0], kv[layer, 1] = k, v
-            return packed_attention(q[None], k[None], v[None], documents, self.scaling)[0].flatten(1)
+            if keep:
+                kv[layer, 0], kv[layer, 1] = k_NKE.transpose(0, 1), v_NKE.transpose(0, 1)
+            return layout.attend(layer, q_NHE, k_NKE, v_NKE)
 
-        hidden_ND = self._hidden(tokens, positions, attend)
-        ends = torch.tensor(lengths, device=self.device).cumsum(0)
-        logits = self._logits(hidden_ND[ends - 1])
-        # Each prompt gets its own memory, so that the pack is freed with the last of them.
-        return [part.clone() for part in torch.split(kv, lengths, dim=3)], logits
+        hidden_RD = self._hidden(tokens, positions, attend, torch.tensor(wanted, device=self.device))
+        # Each span gets its own memory, so that the pack is freed with the last of them.
+        return [part.clone() for part in torch.split(kv, lengths, dim=3)] if keep else [], hidden_RD
+
+    def prefill(self, spans: Sequence[Span]) -> tuple[list[Tensor], Tensor]:
+        """(keys and values of each span [Y, 2, K, its length, E], logits [spans, V] after each), packed."""
+        ends = accumulate(len(span.tokens) for span in spans)
+        kvs, hidden_RD = self.run(spans, [end - 1 for end in ends])
+        return kvs, self.logits(hidden_RD)
 
     def decode(self, cache: Cache) -> Tensor:
         """[N, V] logits after the last token of every running sequence, in the cache's order; the cache grows by it."""
         running = cache.order
-        shelves = [_ShelfStep(shelf.kv, shelf.rows, self) for shelf in cache.shelves]
+        step = DecodeStep(cache, self.heads, self.scaling)
+        return self.logits(self._hidden([r.last for r in running], [r.length for r in running], step.attend))
 
-        def attend(layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
-            start, outputs = 0, []
-            for shelf in shelves:
-                part = slice(start, start + shelf.n)
-                outputs.append(shelf.attend(layer, q_NHE[part], k_NKE[part], v_NKE[part]))
-                start += shelf.n
-            return torch.cat(outputs)
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """[N, V] in the compute type."""
+        n = hidden_ND.shape[0]
+        padded = functional.pad(hidden_ND, (0, 0, 0, -n % ROWS))
+        logits_NV: Tensor = self._head(self._normed(padded, self._norm).to(self.compute))
+        return logits_NV[:n]
 
-        hidden_ND = self._hidden([r.last for r in running], [r.length for r in running], attend)
-        return self._logits(hidden_ND)
+    def logits_of(self, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+        """[N] logit of one token after each state, from the stored weights in the wide type: without the rounding of a
+        bfloat16 product, which is as large as the differences between answers.
+        """
+        rows = self._head_rows[tokens_N].to(self.wide)
+        own = (self._normed(hidden_ND, self._norm) * rows).sum(-1)
+        return own if self._head_bias is None else own + self._head_bias[tokens_N].to(self.wide)
 
-    def _hidden(self, tokens: list[int], positions: list[int], attend: Attend) -> Tensor:
-        """[N, D] hidden states before the final norm; `attend` gets the layer, rotated queries and keys, and values."""
+    def _hidden(
+        self, tokens: list[int], positions: list[int], attend: Attend, wanted_R: Tensor | None = None
+    ) -> Tensor:
+        """[N, D] hidden states before the final norm, or [R, D] of the wanted tokens; `attend` gets the layer, rotated
+        queries and keys, and values.
+        """
         n, pad = len(tokens), -len(tokens) % ROWS
         index = torch.tensor([tokens + [0] * pad, positions + [0] * pad], device=self.device)
         self._extend_angles(max(positions) + 1)
         cos_N1E, sin_N1E = self._cos[index[1]], self._sin[index[1]]
         x_ND = self._embed[index[0]].to(self.wide)
-        width = self.heads * self.head_width
         for i, layer in enumerate(self._layers):
             q, k, v = self._project(layer, x_ND, cos_N1E, sin_N1E)
-            mixed = x_ND.new_zeros(n + pad, width, dtype=self.compute) if pad else None
             seen = attend(i, q[:n], k[:n], v[:n])
-            if mixed is not None:
-                mixed[:n] = seen
-                seen = mixed
+            if wanted_R is not None and i == len(self._layers) - 1:
+                # What follows the last attention is computed for the wanted tokens only.
+                x_ND, seen, n = x_ND[wanted_R], seen[wanted_R], len(wanted_R)
+                x_ND = functional.pad(x_ND, (0, 0, 0, -n % ROWS))
+            if len(x_ND) > n:
+                seen = functional.pad(seen, (0, 0, 0, len(x_ND) - n))
             x_ND = x_ND + layer.out(seen)
-            y = self._normed(x_ND, layer.norm_mlp)
+            y = self._normed(x_ND, layer.norm_mlp).to(self.compute)
             gate, up = layer.gate_up(y).chunk(2, -1)
             x_ND = x_ND + layer.down(functional.silu(gate) * up)
         return x_ND[:n]
 
     def _project(self, layer: _Layer, x_ND: Tensor, cos_N1E: Tensor, sin_N1E: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries [N, H, E] and keys [N, K, E], and values [N, K, E], in the compute type."""
-        fused = layer.qkv(self._normed(x_ND, layer.norm_in))
+        fused = layer.qkv(self._normed(x_ND, layer.norm_in).to(self.compute))
         heads = fused.view(len(fused), -1, self.head_width)
         turned, v = heads[:, : self.heads + self.kv_heads], heads[:, self.heads + self.kv_heads :]
         turned = turned.to(self.wide)
@@ -162,13 +182,7 @@ class LlamaForward:
         return turned[:, : self.heads], turned[:, self.heads :], v
 
     def _normed(self, x_ND: Tensor, weight_D: Tensor) -> Tensor:
-        return functional.rms_norm(x_ND, x_ND.shape[-1:], weight_D, self.eps).to(self.compute)
-
-    def _logits(self, x_ND: Tensor) -> Tensor:
-        n = x_ND.shape[0]
-        x_ND = functional.pad(x_ND, (0, 0, 0, -n % ROWS))
-        logits_NV: Tensor = self._head(self._normed(x_ND, self._norm))
-        return logits_NV[:n]
+        return functional.rms_norm(x_ND, x_ND.shape[-1:], weight_D, self.eps)
 
     def _extend_angles(self, length: int) -> None:
         """Make the rotary tables cover `length` positions, from the module's own frequencies and scaling."""
@@ -202,31 +216,3 @@ class LlamaForward:
             gate_up=joined(m.gate_proj, m.up_proj),
             down=joined(m.down_proj),
         )
-
-
-class _ShelfStep:
-    """One shelf during one decode step: where new keys go and which positions each row sees, shared by all layers."""
-
-    def __init__(self, kv: Tensor, rows: Sequence[Running], forward: LlamaForward) -> None:
-        self.n, self.kv, self.scaling = len(rows), kv, forward.scaling
-        self.kv_heads, self.width, self.head_width = kv.shape[3:]
-        lengths = torch.tensor([r.length for r in rows], device=kv.device)
-        heads = torch.arange(self.n * self.kv_heads, device=kv.device)
-        self.place = heads * self.width + lengths.repeat_interleave(self.kv_heads)
-        beyond = torch.arange(self.width, device=kv.device) > lengths[:, None]
-        mask = torch.zeros(self.n, self.width, dtype=kv.dtype, device=kv.device).masked_fill_(beyond, -torch.inf)
-        group = forward.heads // self.kv_heads
-        self.mask = mask[:, None, None].expand(-1, self.kv_heads, group, -1).reshape(-1, group, self.width)
-
-    def attend(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
-        """[N, H*E]: attention of one new token a row over its cached positions, the new one included.
-
-        Query heads that share a key head are the rows of one small matrix product: the cache is read once for all.
-        """
-        rows = self.n * self.kv_heads
-        k, v = (self.kv[layer, i, : self.n].view(rows, self.width, self.head_width) for i in range(2))
-        k.view(-1, self.head_width).index_copy_(0, self.place, k_NKE.reshape(rows, -1))
-        v.view(-1, self.head_width).index_copy_(0, self.place, v_NKE.reshape(rows, -1))
-        q = q_NHE.reshape(rows, -1, self.head_width)
-        scores = torch.baddbmm(self.mask, q, k.transpose(1, 2), alpha=self.scaling)
-        return torch.bmm(scores.softmax(-1), v).view(self.n, -1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from burnish.core.files import sha256_file
 from burnish.core.fingerprint import not_identity
 from burnish.core.types import Finish, Message
 from burnish.errors import Error, ModelError
-from burnish.rollout.engine import Engine, Request, Sampling
+from burnish.rollout.engine import Continuations, Engine, Request, Sampling, Scorer
 from burnish.rollout.shared_log import ReplyCache
 from burnish.verify.judge.ask import Answer, Question, encodable
 
@@ -43,19 +44,22 @@ class EngineAnswers:
         keys = [self._key(question) for question in questions]
         found: dict[str, Answer] = {}
         waiting: dict[str, Request] = {}
+        ranked: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {}
         for key, question in zip(keys, questions, strict=True):
-            if key in found or key in waiting:
+            if key in found or key in waiting or key in ranked:
                 continue
             known = self._cache.get(key)
             ids = () if known else self._prompt(question)
             if known is not None:
-                found[key] = Answer(known["text"], cut=known["cut"])
+                found[key] = Answer(known["text"], cut=known["cut"], logprobs=tuple(known.get("logprobs", ())))
             elif not ids or len(ids) + question.max_tokens > self._context:
                 found[key] = Answer(
                     None,
                     f"a question of {len(ids):,} tokens and a reply of up to {question.max_tokens:,} do not fit the judge's "
                     f"context of {self._context:,}" if ids else "the question has no tokens",
                 )  # fmt: skip
+            elif question.options and isinstance(self._engine, Scorer):
+                ranked[key] = (ids, question.options)
             else:
                 sampling = Sampling(temperature=question.temperature, max_tokens=question.max_tokens)
                 waiting[key] = Request(ids, sampling, int(key[:15], 16))
@@ -73,7 +77,25 @@ class EngineAnswers:
 
         if waiting:
             self._engine.generate(list(waiting.values()), finish)
+        found |= self._ranked(ranked)
         return [found[key] for key in keys]
+
+    def _ranked(self, asked: Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]]) -> dict[str, Answer]:
+        """For prompts with options: the log-probability of each option, and the likeliest as the reply. Nothing is drawn."""
+        if not asked or not isinstance(self._engine, Scorer):
+            return {}
+        encode = self._renderer.tokenizer.encode
+        requests = [
+            Continuations(ids, tuple(tuple(encode(option, add_special_tokens=False)) for option in options))
+            for ids, options in asked.values()
+        ]
+        found: dict[str, Answer] = {}
+        for (key, (_, options)), scored in zip(asked.items(), self._engine.score(requests), strict=True):
+            logprobs = tuple(math.fsum(part) for part in scored.logprobs)
+            text = max(zip(logprobs, options, strict=True))[1]
+            self._cache.put(key, {"text": text, "cut": False, "logprobs": logprobs, "model": self.name})
+            found[key] = Answer(text, logprobs=logprobs)
+        return found
 
     def _prompt(self, question: Question) -> tuple[int, ...]:
         """The tokens of a conversation in the model's chat format, or of raw text with the model's start token."""
@@ -89,7 +111,8 @@ class EngineAnswers:
         asked = [self.name, question.max_tokens, question.temperature]
         prompt = question.prompt
         turns = prompt if isinstance(prompt, str) else [[turn.role, turn.content] for turn in prompt]
-        return hashlib.sha256(json.dumps([*asked, turns]).encode()).hexdigest()
+        options = [list(question.options)] if question.options else []
+        return hashlib.sha256(json.dumps([*asked, turns, *options]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

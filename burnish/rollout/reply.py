@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from burnish.core.types import Completion, Finish
 from burnish.errors import RecipeError
-from burnish.rollout.engine import Request, Sampling
+from burnish.rollout.engine import Continuations, Request, Sampling
 from burnish.text.render import Renderer
 
 
@@ -24,6 +24,24 @@ def check_requests(requests: Sequence[Request], context: int) -> None:
                 f"{length + sampling.max_tokens:,} positions, but the model's context is {context:,}.\n"
                 f"  Set max_tokens to at most {max(context - length, 0):,}, or drop prompts longer than "
                 f"{max(context - sampling.max_tokens, 0):,} tokens."
+            )
+
+
+def check_continuations(requests: Sequence[Continuations], context: int) -> None:
+    """Raise RecipeError for continuations that cannot be scored: it names the request and the numbers."""
+    for i, request in enumerate(requests):
+        length = len(request.prompt_ids)
+        longest = max(map(len, request.continuations), default=0)
+        if not length:
+            raise RecipeError(f"request {i}: the prompt has no tokens, so nothing says how likely the first token is.")
+        if not all(request.continuations):
+            where = [len(c) for c in request.continuations].index(0)
+            raise RecipeError(f"request {i}: continuation {where} has no tokens, so it has no log-probability.")
+        if length + longest > context:
+            raise RecipeError(
+                f"request {i}: a prompt of {length:,} tokens and a continuation of {longest:,} need "
+                f"{length + longest:,} positions, but the model's context is {context:,}.\n"
+                f"  Drop prompts longer than {max(context - longest, 0):,} tokens, or give fewer examples in them."
             )
 
 

@@ -110,10 +110,10 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 class ReplyCache:
-    """Replies by what was asked, in replies.jsonl of a folder. Texts stay on disk; memory holds where they lie."""
+    """Replies by what was asked, in a file of a folder. Texts stay on disk; memory holds where they lie."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._log = SharedLog(folder / "replies.jsonl" if folder else None)
+    def __init__(self, folder: Path | None, name: str = "replies.jsonl") -> None:
+        self._log = SharedLog(folder / name if folder else None)
         self._places: dict[str, int] = {}
 
     def get(self, key: str) -> dict[str, Any] | None:

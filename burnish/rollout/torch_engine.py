@@ -2,12 +2,13 @@
 
 Up to `machine.slots` sequences run at once. A decode step is one token of each, without padding; when a sequence ends,
 the next request takes its slot before the next step. Prompts are packed and computed once however many requests share
-them. Models outside the Llama family go through transformers' own cached forward pass (`generic_forward`), slower.
+them, and so is what many prompts begin with. Slots stay free where the keys and values of long sequences would not fit
+into memory. Models outside the Llama family go through transformers' own forward pass (`generic_forward`), slower.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -18,36 +19,49 @@ from burnish.core.types import Completion
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.progress import Console
-from burnish.rollout.cache import Cache, Running
-from burnish.rollout.engine import Request
-from burnish.rollout.generic_forward import generate_generic
+from burnish.rollout.cache import Cache, Running, width_for
+from burnish.rollout.engine import Continuations, Request, Scored
+from burnish.rollout.generic_forward import generate_generic, score_generic
 from burnish.rollout.llama_forward import LlamaForward, supports
-from burnish.rollout.reply import Reply, check_requests
+from burnish.rollout.memory import free_bytes
+from burnish.rollout.prompts import Prompts
+from burnish.rollout.reply import Reply, check_continuations, check_requests
 from burnish.rollout.sampler import sample
+from burnish.rollout.scoring import score_llama
 
-# Prompts waiting in the queue are computed together up to this many tokens, which fills the matrix products.
-PREFILL_TOKENS = 512
+# How the room is divided: running sequences, whose shelves may be half empty, and computed prompts.
+CACHE_SHARE, PROMPTS_SHARE = 0.6, 0.4
 
 OnFinish = Callable[[int, Completion], None]
 OnToken = Callable[[int, int], None]
+OnScored = Callable[[int, Scored], None]
 
 
 class TorchEngine:
-    """Generates with its own copy of a policy's weights, in the machine's compute type.
+    """Generates and scores with its own copy of a policy's weights, in the machine's compute type.
 
-    A reply depends on its request and the weights, not on the other requests: sequences meet only in matrix products,
-    whose rows do not mix.
+    A reply and a score depend on their request and the weights, not on the other requests: sequences meet only in matrix
+    products, whose rows do not mix.
     """
 
-    def __init__(self, policy: Policy, machine: Machine, *, version: str = "0", console: Console | None = None) -> None:
-        self._slots = machine.slots
+    def __init__(
+        self,
+        policy: Policy,
+        machine: Machine,
+        *,
+        version: str = "0",
+        console: Console | None = None,
+        room: int | None = None,
+    ) -> None:
+        """room: bytes for keys and values (default: half of the memory that is free when a call begins)."""
+        self._slots, self._room = machine.slots, room
         self._compute = torch.bfloat16 if machine.compute == "bf16" and policy.dtype != torch.float64 else policy.dtype
         self._forward = LlamaForward(policy.model, self._compute) if supports(policy.model) else None
         self._policy, self._version = policy, version
         if self._forward is None:
             (console or Console()).line(
-                f"  {type(policy.model).__name__} is generated with transformers' own forward pass, several times slower "
-                "than Llama, Mistral, Qwen2 and Qwen3."
+                f"  {type(policy.model).__name__} generates and scores with transformers' own forward pass, several "
+                "times slower than Llama, Mistral, Qwen2 and Qwen3."
             )
 
     @property
@@ -87,40 +101,34 @@ class TorchEngine:
         if self._forward is None:
             generate_generic(self._policy.model, self._compute, requests, self._slots, push)
         else:
-            _Run(self._forward, requests, self._slots, push).finish()
+            _Run(self._forward, requests, self._slots, self._free(), push).finish()
         return [done[index] for index in range(len(requests))]
 
+    @torch.inference_mode()
+    def score(self, requests: Sequence[Continuations], on_scored: OnScored | None = None) -> list[Scored]:
+        """One Scored per request, in order; `on_scored(index, scored)` is called as each is done, in any order.
 
-class _Prompts:
-    """Keys, values and first logits of prompts that requests still wait for; each is computed once."""
+        A prompt, and what several prompts begin with, is computed once. In bf16 the logit of a wanted token is taken from
+        the stored weights in float32; only the sum over the vocabulary carries the rounding of bf16 logits.
+        Raises RecipeError when a prompt and a continuation do not fit the context.
+        """
+        check_continuations(requests, self._policy.context)
+        done: dict[int, Scored] = {}
 
-    def __init__(self, forward: LlamaForward, requests: Sequence[Request]) -> None:
-        self._forward = forward
-        self._wanted = Counter(request.prompt_ids for request in requests)
-        self._ready: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        def finish(index: int, scored: Scored) -> None:
+            done[index] = scored
+            if on_scored:
+                on_scored(index, scored)
 
-    def take(self, prompt: tuple[int, ...], queue: Sequence[Request]) -> tuple[Tensor, Tensor]:
-        """(keys and values, logits [V]) of a prompt; what `queue` asks for next is computed along with it."""
-        if prompt not in self._ready:
-            self._compute(prompt, queue)
-        found = self._ready[prompt]
-        self._wanted[prompt] -= 1
-        if not self._wanted[prompt]:
-            del self._ready[prompt]
-        return found
+        if self._forward is None:
+            score_generic(self._policy.model, self._compute, requests, finish)
+        else:
+            score_llama(self._forward, requests, int(self._free() * PROMPTS_SHARE), finish)
+        return [done[index] for index in range(len(requests))]
 
-    def _compute(self, prompt: tuple[int, ...], queue: Sequence[Request]) -> None:
-        batch, tokens = {prompt: None}, len(prompt)
-        for request in queue:
-            more = request.prompt_ids
-            if more in batch or more in self._ready:
-                continue
-            if tokens + len(more) > PREFILL_TOKENS:
-                break
-            batch[more] = None
-            tokens += len(more)
-        kvs, logits_PV = self._forward.prefill(list(batch))
-        self._ready.update({key: (kv, logits_PV[i]) for i, (key, kv) in enumerate(zip(batch, kvs, strict=True))})
+    def _free(self) -> int:
+        """Bytes that keys and values may take."""
+        return free_bytes(self._policy.device) // 2 if self._room is None else self._room
 
 
 class _Run:
@@ -131,13 +139,18 @@ class _Run:
         forward: LlamaForward,
         requests: Sequence[Request],
         slots: int,
+        room: int,
         push: Callable[[int, int, float], bool],
     ) -> None:
         self._forward, self._requests, self._slots, self._push = forward, requests, slots, push
         self._queue = deque(range(len(requests)))
         self._cache = Cache(forward.shape, slots)
-        self._prompts = _Prompts(forward, requests)
+        prompts = (request.prompt_ids for request in requests)
+        self._prompts = Prompts(forward, prompts, slots, int(room * PROMPTS_SHARE))
         self._steps = [0] * len(requests)
+        # Positions that running sequences may take in the end; a shelf may be half empty.
+        self._room = int(room * CACHE_SHARE) // (2 * forward.shape.position_bytes)
+        self._reserved: dict[int, int] = {}
 
     def finish(self) -> None:
         """Run until every request has ended."""
@@ -148,14 +161,20 @@ class _Run:
 
     def _admit(self) -> None:
         """Fill free slots from the queue; a reply of one token never takes a slot."""
-        while self._queue and self._cache.size < self._slots:
+        while self._queue and self._cache.size < self._slots and self._fits(self._queue[0]):
             index = self._queue.popleft()
             request = self._requests[index]
-            ahead = [self._requests[i] for i in islice(self._queue, self._slots)]
-            kv, logits_V = self._prompts.take(request.prompt_ids, ahead)
-            token, ended = self._draw([index], logits_V[None])[0]
+            ahead = (self._requests[i].prompt_ids for i in islice(self._queue, self._slots))
+            found = self._prompts.take(request.prompt_ids, ahead)
+            token, ended = self._draw([index], found.logits_V[None])[0]
             if not ended:
-                self._cache.add(Running(index, len(request.prompt_ids), token), kv)
+                self._reserved[index] = _positions(request)
+                self._cache.add(Running(index, len(request.prompt_ids), token, found.trunk), found.pieces)
+
+    def _fits(self, index: int) -> bool:
+        """Whether one more sequence has room however long it gets; one always runs."""
+        needed = sum(self._reserved.values()) + _positions(self._requests[index])
+        return not self._reserved or needed <= self._room
 
     def _step(self) -> None:
         """One token for every running sequence."""
@@ -169,6 +188,7 @@ class _Run:
         for running, (_, ended) in zip(order, drawn, strict=True):
             if ended:
                 self._cache.remove(running)
+                del self._reserved[running.index]
             else:
                 self._cache.grow(running)
 
@@ -182,3 +202,8 @@ class _Run:
             self._steps[index] += 1
             drawn.append((token, self._push(index, token, logprob)))
         return drawn
+
+
+def _positions(request: Request) -> int:
+    """The most positions a sequence takes in the cache."""
+    return width_for(len(request.prompt_ids) + request.sampling.max_tokens)

@@ -1,4 +1,4 @@
-"""The laws that every loss, verifier and filter keeps, to be called from tests of your own.
+"""The laws that every loss, verifier, filter and engine keeps, to be called from tests of your own.
 
 `check_loss` needs torch, the others do not: each is loaded when it is asked for.
 """
@@ -9,11 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from burnish.testing.engine_laws import check_engine as check_engine
+    from burnish.testing.engine_laws import check_scorer as check_scorer
     from burnish.testing.filter_laws import check_filter as check_filter
     from burnish.testing.loss_laws import check_loss as check_loss
     from burnish.testing.verifier_laws import check_verifier as check_verifier
 
 _HOMES = {
+    "check_engine": "burnish.testing.engine_laws",
+    "check_scorer": "burnish.testing.engine_laws",
     "check_filter": "burnish.testing.filter_laws",
     "check_loss": "burnish.testing.loss_laws",
     "check_verifier": "burnish.testing.verifier_laws",

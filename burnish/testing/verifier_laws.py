@@ -113,7 +113,9 @@ class _Lab:
             self._verdict(cases[0], next(apart.attempts(cases[:1])), late_s=None)
         apart = Apart(self.verifier, timeout_s=self.deadline_s)
         found = zip(cases, apart.attempts(cases), strict=True)
-        return [self._verdict(case, self._asked_again(case, attempt), late_s=self.deadline_s) for case, attempt in found]
+        return [
+            self._verdict(case, self._asked_again(case, attempt), late_s=self.deadline_s) for case, attempt in found
+        ]
 
     def _asked_again(self, case: Case, attempt: Attempt) -> Attempt:
         """The attempt; for a late one, what comes of a second call in a process that has loaded all that the case needs.

@@ -82,6 +82,25 @@ class Renderer:
         mask = [i >= max(len(known), 1) for i in range(len(ids))]
         return Rendered(tuple(ids), tuple(mask))
 
+    def begun(
+        self, messages: Messages, start: str, texts: Sequence[str] = ()
+    ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+        """The tokens of prompt(messages) with `start`, the beginning of a reply, behind it; and of each text that could go on.
+
+        Where a token would cross the border in front of `start` or of a text, both sides are tokenised apart.
+        """
+        pieces = self._layout.pieces(messages, train=None)
+        ids = [token for part in self._tokenize(pieces) for token in part]
+        done = "".join(piece.text for piece in pieces)
+        if start:
+            ids, done = self._extend(ids, done, start), done + start
+        wholes = self._encode([done + text for text in texts])
+        longer = [
+            whole if whole[: len(ids)] == ids else self._extend(ids, done, text)
+            for whole, text in zip(wholes, texts, strict=True)
+        ]
+        return tuple(ids), tuple(tuple(each[len(ids) :]) for each in longer)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some tokens, special tokens left out."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -111,6 +111,12 @@ def _bad_target(target: str) -> str:
     )
 
 
+def answer_in(text: str) -> tuple[Found | None, str]:
+    """The number that rule "flexible" reads in a reply, and how; or None and why there is none."""
+    reading = _flexible(plain(text))
+    return (None, "no number in the reply") if reading is None else (reading.answer, reading.how)
+
+
 def last_number(text: str) -> str | None:
     """The last number of a reply as it is written there; None without one, or in a list of different ones."""
     reading = _last(plain(text[-_TAIL:]))

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from burnish.core.types import Check, Problem, user
-from burnish.data.sources.multiple_choice import AGIEvalSample, MMLUProValidation, MMLUQuestions, TruthfulQAChoices
+from burnish.data.sources.agieval import AGIEvalQuestions
+from burnish.data.sources.mmlu_pro import MMLUProValidation
+from burnish.data.sources.multiple_choice import MMLUQuestions, TruthfulQAChoices
 from burnish.errors import VerifierError
 from burnish.testing.laws import check_verifier
 from burnish.testing.verifier_replies import HOSTILE
@@ -27,7 +29,7 @@ PARIS = Problem(
 SOURCES = (
     (MMLUQuestions(), ("stated", "mmlu_cot", "mmlu_0shot_cot")),
     (MMLUProValidation(), ("stated", "mmlu_pro", "mmlu_pro_official", "lm_eval_mmlu_pro")),
-    (AGIEvalSample(), ("stated", "agieval")),
+    (AGIEvalQuestions("sample"), ("stated", "agieval")),
     (TruthfulQAChoices(), ("stated",)),
 )
 

@@ -1,12 +1,15 @@
-"""Our statistics against scipy, and coverage of the intervals by simulation."""
+"""Our statistics against scipy, and against statsmodels where it is installed (the oracle extra)."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from burnish.eval.stats import bootstrap, mcnemar, minimum_detectable_effect, paired, sign_flip, standard_error, wilson
+from burnish.eval.paired import holm, mcnemar, minimum_detectable_effect, paired, sign_flip, unpaired
+from burnish.eval.stats import estimate, standard_error, wilson
 
 
 @pytest.mark.parametrize(("successes", "count"), [(0, 5), (1, 5), (137, 541), (541, 541), (3, 1319)])
@@ -38,29 +41,80 @@ def test_sign_flip_against_scipy(size: int, tolerance: float):
     assert sign_flip(list(changes)) == pytest.approx(found.pvalue, abs=tolerance)
 
 
-def test_coverage_of_wilson_and_paired_intervals():
-    """400 studies of 60 problems: a 95 % interval holds the truth in 92.5 % to 98.5 % of them (3 sd = 3.3 points)."""
-    draws = np.random.default_rng(7)
-    shares = draws.random((400, 60)) < 0.3
-    covered = [low <= 0.3 <= high for low, high in (wilson(int(s.sum()), 60) for s in shares)]
-    assert 0.925 <= np.mean(covered) <= 0.985
-    change = draws.choice([1.0, 0.0, -1.0], size=(400, 60), p=[0.2, 0.75, 0.05])
-    before = np.where(change == 1, 0.0, np.where(change == -1, 1.0, (draws.random(change.shape) < 0.5).astype(float)))
-    found = [paired(list(b), list(b + c)).interval for b, c in zip(before, change, strict=True)]
-    assert 0.925 <= np.mean([low <= 0.15 <= high for low, high in found]) <= 0.985
+@pytest.mark.parametrize(("n", "centre"), [(200, 0.5), (400, 0.2)])
+def test_intervals_of_many_fractional_scores_against_scipys_bootstrap(n: int, centre: float):
+    """Bias-corrected bootstrap over 4,000 resamples: ends within a fifteenth of the interval."""
+    scores = np.random.default_rng(n).beta(2 * centre, 2 - 2 * centre, n)
+    found = scipy_stats.bootstrap(
+        (scores,), np.mean, n_resamples=4000, rng=np.random.default_rng(2)
+    ).confidence_interval
+    low, high = estimate(list(scores)).interval
+    assert (low, high) == pytest.approx((found.low, found.high), abs=(high - low) / 15)
 
 
-def test_coverage_of_bootstrap():
-    draws = np.random.default_rng(8).beta(0.5, 1.5, (300, 60))
-    covered = [low <= 0.25 <= high for low, high in (bootstrap(list(d), 500) for d in draws)]
-    assert 0.90 <= np.mean(covered) <= 0.985
+@pytest.fixture
+def statsmodels() -> ModuleType:
+    return pytest.importorskip("statsmodels.api", reason="pip install 'burnish[oracle]'")
 
 
-def test_level_of_tests_and_power_at_the_detectable_effect():
-    """No change: p <= 0.05 in at most 5 % (+ 3 sd). A true change of the detectable size: found in 80 % (± 3 sd)."""
-    draws = np.random.default_rng(9)
-    null = [mcnemar(int(n), 20 - int(n)) for n in draws.binomial(20, 0.5, 500)]
-    assert np.mean([p <= 0.05 for p in null]) <= 0.08
-    effect = minimum_detectable_effect(1.0, 100)
-    hits = [paired([0.0] * 100, list(d)).p <= 0.05 for d in draws.normal(effect, 1.0, (150, 100)).clip(-5, 5)]
-    assert 0.70 <= np.mean(hits) <= 0.90
+def clusters(groups: int) -> tuple[list[float], list[float], list[int]]:
+    """Two models' scores on passages of 1 to 12 questions."""
+    draws = np.random.default_rng(groups)
+    names = np.repeat(np.arange(groups), draws.integers(1, 13, groups))
+    level = draws.random(groups)[names]
+    return list(draws.random(len(names)) * level), list((draws.random(len(names)) < level).astype(float)), list(names)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("groups", [2, 7, 60])
+def test_clustered_errors_against_statsmodels(statsmodels: ModuleType, groups: int):
+    """A regression on a constant with cluster-robust errors is the mean with its clustered error."""
+    a, b, names = clusters(groups)
+    for values in (a, b):
+        fit = statsmodels.OLS(values, np.ones(len(values))).fit(
+            cov_type="cluster", cov_kwds={"groups": np.array(names)}
+        )
+        found = estimate(values, names)
+        assert (found.score, found.standard_error) == (pytest.approx(fit.params[0]), pytest.approx(fit.bse[0]))
+    fit = statsmodels.OLS(np.array(b) - a, np.ones(len(a))).fit(
+        cov_type="cluster", cov_kwds={"groups": np.array(names)}
+    )
+    change = paired(a, b, names)
+    assert (change.difference, change.standard_error) == (pytest.approx(fit.params[0]), pytest.approx(fit.bse[0]))
+
+
+@pytest.mark.oracle
+def test_means_of_categories_against_statsmodels(statsmodels: ModuleType):
+    """The mean of k regression coefficients, one a category, each with its own clustered error."""
+    parts = [clusters(groups) for groups in (5, 9, 14)]
+    fits = [
+        statsmodels.OLS(b, np.ones(len(b))).fit(cov_type="cluster", cov_kwds={"groups": np.array(names)})
+        for _, b, names in parts
+    ]
+    values = [score for _, b, _ in parts for score in b]
+    names = [(i, int(name)) for i, (_, _, part) in enumerate(parts) for name in part]
+    found = estimate(values, names, [i for i, (_, b, _) in enumerate(parts) for _ in b])
+    assert found.score == pytest.approx(np.mean([fit.params[0] for fit in fits]))
+    assert found.standard_error == pytest.approx(np.sqrt(sum(fit.bse[0] ** 2 for fit in fits)) / 3)
+
+
+@pytest.mark.oracle
+def test_tests_and_intervals_against_statsmodels(statsmodels: ModuleType):
+    from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.power import NormalIndPower
+    from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+    assert statsmodels is not None
+    ps = [0.2, 0.001, 0.04, 0.04, 0.011, 0.9]
+    assert holm(ps) == pytest.approx(multipletests(ps, method="holm")[1])
+    for gained, lost in ((5, 1), (40, 12)):
+        table = [[100, lost], [gained, 50]]
+        assert mcnemar(gained, lost) == pytest.approx(their_mcnemar(table, exact=True).pvalue)
+    assert wilson(7, 90) == pytest.approx(proportion_confint(7, 90, method="wilson"))
+    for (k, n), (c, m) in (((56, 70), (48, 80)), ((10, 10), (0, 20)), ((9, 10), (3, 10))):
+        found = unpaired(estimate([1.0] * k + [0.0] * (n - k)), estimate([1.0] * c + [0.0] * (m - c)))
+        assert found.interval == pytest.approx(confint_proportions_2indep(k, n, c, m, method="newcomb", compare="diff"))
+    # One sample of n with deviation 1, seen as a two-sample test whose second sample is endless.
+    effect = NormalIndPower(ddof=0).solve_power(nobs1=100, alpha=0.05, power=0.8, ratio=0)
+    assert minimum_detectable_effect(0.1) == pytest.approx(effect, rel=1e-4)

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from burnish.core.types import Check, Problem, user
-from burnish.data.sources.multiple_choice import MMLUProValidation, MMLUQuestions
+from burnish.data.sources.mmlu_pro import MMLUProValidation
+from burnish.data.sources.multiple_choice import MMLUQuestions
 from burnish.data.sources.short_answers import BBHQuestions, DROPQuestions
 from burnish.verify.bbh import BBH, FORMS
 from burnish.verify.choice import Choice

@@ -63,6 +63,17 @@ def _longer(text: str) -> str:
     return _said(text, "winner", "tie" if len(one) == len(two) else "A" if len(one) > len(two) else "B")
 
 
+def _letter(text: str) -> str:
+    one, two = part(text, "REPLY OF m"), part(text, "REPLY OF M")
+    return "m" if len(one) > len(two) else "M"
+
+
+def _grade(text: str) -> str:
+    """The rating of "Rate REPLY to QUESTION.": 10, 1 for what is bad, and for a quotation what it quotes."""
+    quoted = re.search(r"\[\[\d+\]\]", text)
+    return f"By rule. Rating: {quoted[0] if quoted else '[[1]]' if 'bad' in text else '[[10]]'}"
+
+
 def _rating(text: str) -> str:
     reference = part(text, "REFERENCE ANSWER")
     mark = text.split("marks that end in ")[1][:12]
@@ -101,6 +112,8 @@ def _class(text: str) -> str:
 
 
 _RULES = {
+    "Two models, m and M": _letter,
+    "Rate aloud": _grade,
     "Score a reply": _score,
     "Does the reply give the same": _reference,
     "Two replies to one request": _longer,

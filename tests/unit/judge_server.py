@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
-Rule = Callable[[dict[str, Any]], str]
+Rule = Callable[[dict[str, Any]], str | dict[str, Any]]
 
 
 @dataclass
@@ -44,7 +44,10 @@ def completion(text: str, finish: str = "stop", usage: tuple[int, int] | None = 
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """script: answers in order, used up first; then `rule` of the request's body. models: the names it lists."""
+    """script: answers in order, used up first; then `rule` of the request's body: a reply, or the whole answer.
+
+    models: the names it lists.
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -97,7 +100,10 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(server.pause_s)
             if say is None and self.path not in ("/v1/chat/completions", "/v1/completions"):
                 say = Say(404, {"error": {"message": "no such path"}})
-            self.say(say or Say(body=completion(server.rule(body))))
+            if say is None:
+                said = server.rule(body)
+                say = Say(body=said if isinstance(said, dict) else completion(said))
+            self.say(say)
         finally:
             with server.lock:
                 server.running -= 1

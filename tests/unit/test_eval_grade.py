@@ -84,8 +84,10 @@ def test_every_way_of_naming_a_problem(tmp_path: Path):
     assert result["repeated_lines"] == 2
     assert result["score_missing_as_0"] == 0.5
     # Of the low ones 1, 1 and 0 (a problem's two replies are one mean): sample deviation sqrt(1/3), over sqrt(3).
-    low = {"n": 3, "score": pytest.approx(2 / 3), "standard_error": pytest.approx(1 / 3), "ungraded": 0}
-    assert result["by_category"] == {"high": {"n": 1, "score": 1.0, "standard_error": 0.0, "ungraded": 0}, "low": low}
+    low, high = (result["by_category"][name] for name in ("low", "high"))
+    assert (low["n"], low["score"], low["standard_error"]) == (3, pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert low["interval"][0] < 2 / 3 < low["interval"][1]
+    assert (high["n"], high["score"], high["standard_error"], high["ungraded"]) == (1, 1.0, 0.0, 0)
     lines = [json.loads(line) for line in (tmp_path / "graded" / "verdicts.jsonl").read_text().splitlines()]
     assert [(v["line"], v["score"]) for v in lines] == [(1, 1), (2, 1), (3, 0), (4, 1), (5, 1), (7, 1)]
     assert json.loads((tmp_path / "graded" / "summary.json").read_text()) == result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import ClassVar
 import pytest
 import torch
 
-from burnish.core.files import read_json
+from burnish.core.files import read_json, write_json
 from burnish.core.types import Check, Completion, Problem, Row, Verdict, user
-from burnish.errors import RecipeError
-from burnish.eval.answer import Item, ModelAnswers
-from burnish.eval.run import Evaluate, evaluate, evaluate_model
+from burnish.errors import ArtifactError, RecipeError
+from burnish.eval.answer import Item
+from burnish.eval.model_answers import ModelAnswers
+from burnish.eval.models import Asking, evaluate_models, side_by_side
+from burnish.eval.prompts import Prompts
+from burnish.eval.run import Evaluate, evaluate
 from burnish.eval.task import EvalTask
 from burnish.model.policy import Policy
 from burnish.model.toy import make_toy
@@ -55,6 +59,18 @@ class Length:
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         return Verdict(sum(map(ord, text)) % 7 / 6, "letters")
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Another verifier of the same replies."""
+
+    VERSION: ClassVar[int] = 2
+    ACCEPTS: ClassVar[tuple[tuple[str, str], ...]] = ()
+    REJECTS: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __call__(self, problem: Problem, text: str) -> Verdict:
+        return Verdict(float(len(text) % 2), "letters")
 
 
 GREEDY_TASK = EvalTask("greedy", Shopping(), Length(), Sampling(temperature=0.0, max_tokens=12))
@@ -122,7 +138,8 @@ class Watched:
 def watched(toy: Path, limit: int = 10**9) -> tuple[Watched, ModelAnswers]:
     policy = Policy.load(toy / "model", MACHINE)
     engine = Watched(make_engine(policy, MACHINE), [], limit)
-    return engine, ModelAnswers(engine, policy.renderer, policy.context)
+    prompts = Prompts(policy.renderer, policy.context)
+    return engine, ModelAnswers(prompts, lambda: engine, model=toy.name, kind="torch")
 
 
 def test_equal_runs_write_equal_bytes_and_another_seed_does_not(toy: Path, tmp_path: Path):
@@ -148,29 +165,23 @@ def test_killed_and_resumed_equals_uninterrupted(toy: Path, tmp_path: Path):
     _, stopped = watched(toy, limit=13)
     with pytest.raises(KeyboardInterrupt):
         evaluate(TASKS, stopped, seed=0, label="", model="", data=None, out=tmp_path / "b", console=quiet())
-    assert len((tmp_path / "b" / "samples.jsonl").read_text().splitlines()) == 13
+    kept = [json.loads(text) for text in (tmp_path / "b" / "asked" / "replies.jsonl").read_text().splitlines()]
+    assert sum("text" in record for record in kept) == 13
     Evaluate(Toy(), TASKS).run(Context(tmp_path / "b", MACHINE, lambda stage: toy, None, tmp_path, quiet()))
     for name in ("samples.jsonl", "scores.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_one_queue_longest_first_and_equal_questions_are_asked_once(toy: Path, tmp_path: Path):
+def test_one_queue_equal_prompts_together_and_equal_questions_asked_once(toy: Path, tmp_path: Path):
     engine, answers = watched(toy)
     twin = EvalTask("twin", Shopping(), Length(), GREEDY_TASK.sampling)
     scores = evaluate(
         (GREEDY_TASK, twin, SAMPLED_TASK), answers, seed=0, label="", model="", data=None, out=tmp_path, console=quiet()
     )
-    assert [r.sampling.max_tokens for r in engine.requests] == [24] * 10 + [12] * 10
+    assert [r.sampling.max_tokens for r in engine.requests] == [24, 12] * 10
+    prompts = [r.prompt_ids for r in engine.requests]
+    assert prompts[::2] == prompts[1::2]
     assert scores["tasks"][0]["score"] == scores["tasks"][1]["score"]
-
-
-def test_prefill_begins_the_reply(toy: Path):
-    engine, answers = watched(toy)
-    problem = GREEDY_TASK.problems(None)[0]
-    answers.reply_to([Item(replace(GREEDY_TASK, prefill="Answer:"), problem)], 0, lambda item, completion: None)
-    tokenizer = answers.renderer.tokenizer
-    start = tokenizer.encode("Answer:", add_special_tokens=False)
-    assert engine.requests[0].prompt_ids == (*answers.renderer.prompt(problem.prompt), *start)
 
 
 def test_prompts_that_do_not_fit_are_refused_before_anything_runs(toy: Path):
@@ -181,24 +192,83 @@ def test_prompts_that_do_not_fit_are_refused_before_anything_runs(toy: Path):
         RecipeError,
         match=r"task greedy: problem \w{16} has a prompt of \d+ tokens and may get a reply of 2040, but the model's context is 2048; 10 of 20",
     ):
-        answers.reply_to(items, 0, lambda item, completion: None)
+        answers.reply_to(items, 0, lambda item, given: None)
     assert not engine.requests
-    short = replace(answers, context=5)
-    with pytest.raises(RecipeError, match="Use fewer or shorter shots"):
-        short.reply_to(items[:1], 0, lambda item, completion: None)
 
 
-def test_evaluate_model(toy: Path, tmp_path: Path):
-    scores = evaluate_model(str(toy), [GREEDY_TASK], limit=4, machine=MACHINE, out=tmp_path, console=quiet())
-    assert scores["tasks"][0]["n"] == 4
-    assert scores["label"] == toy.name
+def test_a_model_s_replies_serve_later_evaluations(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another limit, another verifier and a second sitting load no model where all replies are there."""
+    asking = Asking(MACHINE, tmp_path)
+    (scores,) = evaluate_models([str(toy)], [GREEDY_TASK], asking, quiet(), limit=4)
+    assert (scores["tasks"][0]["n"], scores["label"], scores["engine"]) == (4, toy.name, "torch")
     screen = io.StringIO()
-    again = evaluate_model(str(toy), [GREEDY_TASK], limit=4, machine=MACHINE, out=tmp_path, console=Console(screen))
+    (again,) = evaluate_models([str(toy)], [GREEDY_TASK], asking, Console(screen), limit=4)
     assert again == scores
     assert "has these scores already" in screen.getvalue()
-    plain = evaluate_model(
-        str(toy / "model"), [GREEDY_TASK], limit=4, machine=MACHINE, engine="hf", out=tmp_path, console=quiet()
-    )
-    assert plain["tasks"] == scores["tasks"]
-    with pytest.raises(RecipeError, match="Did you mean 'torch'"):
-        evaluate_model("toy", [GREEDY_TASK], machine=MACHINE, engine="troch", out=tmp_path, console=quiet())
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("the model is loaded")
+
+    monkeypatch.setattr(Policy, "load", refuse)
+    (fewer,) = evaluate_models([str(toy)], [GREEDY_TASK], asking, quiet(), limit=3)
+    assert fewer["tasks"][0]["n"] == 3
+    graded_again = replace(GREEDY_TASK, verifier=Letters())
+    (other,) = evaluate_models([str(toy)], [graded_again], asking, quiet(), limit=4)
+    assert other["folder"] != scores["folder"]
+    assert read_json(Path(other["folder"]) / "timings.json")["samples"] == 0
+    with pytest.raises(AssertionError, match="is loaded"):
+        evaluate_models([str(toy)], [GREEDY_TASK], asking, quiet(), limit=5)
+
+
+def test_engines_agree_and_models_stand_side_by_side(toy: Path, tmp_path: Path):
+    other = tmp_path / "second"
+    make_toy(other, seed=3)
+    found = evaluate_models([str(toy), str(other)], TASKS, Asking(MACHINE, tmp_path / "out"), quiet(), limit=4)
+    assert [scores["label"] for scores in found] == [toy.name, "second"]
+    table = side_by_side(found)
+    assert table[0].split() == [toy.name, "second"]
+    assert [line.split()[0] for line in table[1:]] == ["greedy", "sampled"]
+    (slow,) = evaluate_models([str(toy)], TASKS, Asking(MACHINE, tmp_path / "out", "hf"), quiet(), limit=4)
+    assert slow["tasks"] == found[0]["tasks"]
+
+
+def test_wrong_flags_are_named(tmp_path: Path):
+    for engine, models, hint in (
+        ("troch", ["toy"], "Did you mean 'torch'"),
+        ("replay", [], "Add --replies FILE.jsonl"),
+        ("endpoint", [], "Add --url"),
+        ("torch", [], "no model is named"),
+        ("gold", ["a", "b"], "cannot be told apart"),
+    ):
+        with pytest.raises(RecipeError, match=hint):
+            evaluate_models(models, [GREEDY_TASK], Asking(MACHINE, tmp_path, engine), quiet())
+    with pytest.raises(RecipeError, match="--engine torch does not use --replies"):
+        evaluate_models(["toy"], [GREEDY_TASK], Asking(MACHINE, tmp_path, replies=tmp_path / "r"), quiet())
+    with pytest.raises(RecipeError, match="Did you mean 'left_truncate'"):
+        evaluate_models(["toy"], [GREEDY_TASK], Asking(MACHINE, tmp_path, overlong="left_trunkate"), quiet())
+
+
+def test_a_model_without_a_template_is_asked_in_tulus_format_and_says_so(toy: Path, tmp_path: Path):
+    bare = tmp_path / "bare"
+    shutil.copytree(toy / "model", bare)
+    (bare / "chat_template.jinja").unlink(missing_ok=True)
+    settings = read_json(bare / "tokenizer_config.json")
+    settings.pop("chat_template", None)
+    write_json(bare / "tokenizer_config.json", settings)
+    plain = EvalTask("plain", Shopping(), Length(), GREEDY_TASK.sampling, chat=False)
+    screen = io.StringIO()
+    (scores,) = evaluate_models([str(bare)], [GREEDY_TASK, plain], Asking(MACHINE, tmp_path), Console(screen), limit=2)
+    assert scores["notes"] == [
+        "the model has no chat template; greedy asked in Tülu 3's chat format instead (<|user|>, <|assistant|>)"
+    ]
+    assert screen.getvalue().count("has no chat template") == 2  # before it runs, and under the scores
+    (scores,) = evaluate_models([str(bare)], [plain], Asking(MACHINE, tmp_path), quiet(), limit=2)
+    assert scores["notes"] == []
+
+
+def test_results_of_another_version_are_refused(toy: Path, tmp_path: Path):
+    (scores,) = evaluate_models([str(toy)], [GREEDY_TASK], Asking(MACHINE, tmp_path), quiet(), limit=1)
+    folder = Path(scores["folder"])
+    write_json(folder / "scores.json", {**read_json(folder / "scores.json"), "format": 1})
+    with pytest.raises(ArtifactError, match=r"another version of burnish \(format 1, this one reads 2\)"):
+        evaluate_models([str(toy)], [GREEDY_TASK], Asking(MACHINE, tmp_path), quiet(), limit=1)

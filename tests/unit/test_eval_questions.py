@@ -14,11 +14,13 @@ import pytest
 
 from burnish.core.types import Check, Problem, user
 from burnish.data.source import GeneratedSource
-from burnish.data.sources.multiple_choice import AGIEvalSample, MMLUProValidation, MMLUQuestions, TruthfulQAChoices
+from burnish.data.sources.agieval import AGIEvalQuestions
+from burnish.data.sources.mmlu_pro import MMLUProValidation
+from burnish.data.sources.multiple_choice import MMLUQuestions, TruthfulQAChoices
 from burnish.data.sources.short_answers import BBHQuestions, DROPQuestions, PopQAQuestions, relation, spans
 from burnish.errors import MissingData
 from burnish.eval.grade import grade
-from burnish.eval.run import evaluate_model
+from burnish.eval.models import Asking, evaluate_models
 from burnish.eval.score import check_gold, summary
 from burnish.eval.task import EvalTask
 from burnish.eval.tasks.catalogue import find
@@ -30,11 +32,11 @@ from burnish.verify.base import graded
 from burnish.verify.text_match import TextMatch
 
 NAMES = (
-    "mmlu", "mmlu_stated", "popqa", "popqa_words", "bbh", "bbh_stated", "drop", "drop_spans", "truthfulqa_mc1_generated",
+    "mmlu", "mmlu_stated", "popqa", "popqa_words", "bbh", "bbh_stated", "drop_dev_shots", "drop_dev_shots_spans", "truthfulqa_mc1_generated",
     "mmlu_pro_validation", "mmlu_pro_validation_stated", "agieval_sample", "agieval_sample_stated",
 )  # fmt: skip
 SOURCES = {
-    MMLUQuestions(): (14_042, 57), MMLUProValidation(): (70, 14), AGIEvalSample(): (40, 8), TruthfulQAChoices(): (817, 0),
+    MMLUQuestions(): (14_042, 57), MMLUProValidation(): (70, 14), AGIEvalQuestions("sample"): (40, 8), TruthfulQAChoices(): (817, 0),
     PopQAQuestions(): (14_267, 16), DROPQuestions(): (9_536, 3), BBHQuestions(): (6_511, 27),
 }  # fmt: skip
 
@@ -82,8 +84,11 @@ def test_the_prompts_are_the_published_ones(data_dir: Path) -> None:
     assert [turn.role for turn in popqa] == ["user", "assistant"] * 15 + ["user"]
     assert popqa[0].content == "Q: What is Thomas Widdrington's occupation? A:"
     assert popqa[-1].content == "Q: What is George Rankin's occupation? A:"
-    assert first("drop", data_dir).prompt[0].content.startswith("Passage: In the city, the age distribution")
-    assert first("drop", data_dir).prompt[0].content.endswith(" of the population?\nAnswer:")
+    assert first("drop_0shot", data_dir).prompt[0].content.startswith("Passage: In the city, the age distribution")
+    drop = first("drop_dev_shots", data_dir).prompt[0].content
+    assert drop.count("Passage: ") == drop.count("\nQuestion: ") == drop.count("\nAnswer:") == 4
+    assert drop.count("\n\n") == 3
+    assert drop.endswith(" of the population?\nAnswer:")
 
 
 def test_popqas_examples_are_questions_of_the_set_with_their_answers(data_dir: Path) -> None:
@@ -125,7 +130,7 @@ def test_drops_joined_spans_are_parted_where_they_stand_apart_in_the_passage() -
 
 
 def test_agievals_letters_are_taken_off_its_choices(data_dir: Path) -> None:
-    choices = [json.loads(row.check.target)["choices"] for row in AGIEvalSample().rows(data_dir)]
+    choices = [json.loads(row.check.target)["choices"] for row in AGIEvalQuestions("sample").rows(data_dir)]
     assert choices[0][0] == "5(√3 + 1)"
     assert {len(part) for part in choices} == {4, 5}
 
@@ -139,24 +144,17 @@ def test_truthfulqas_right_choice_is_not_always_first(data_dir: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_task_has_a_ceiling_and_a_floor(name: str, data_dir: Path, tmp_path: Path) -> None:
     """DROP's ceiling by the official rule is below 1: of the first 200 rows some have gold answers of several spans only."""
-    scores = evaluate_model(
-        "",
-        [name],
-        limit=200,
-        machine=exact(),
-        engine="gold",
-        data=data_dir,
-        out=tmp_path,
-        console=Console(io.StringIO()),
-    )
+    asking = Asking(exact(), tmp_path, "gold", data=data_dir, jobs=1)
+    (scores,) = evaluate_models((), [name], asking, Console(io.StringIO()), limit=200)
     ceiling = scores["tasks"][0]["score"]
-    assert ceiling == 1.0 or (name == "drop" and 0.9 < ceiling < 1.0)
+    assert ceiling == 1.0 or (name == "drop_dev_shots" and 0.9 < ceiling < 1.0)
     problems = find(name).problems(data_dir)[:200]
     assert sum(graded(find(name).verifier, problem, "").score or 0.0 for problem in problems) == 0.0
 
 
 @pytest.mark.parametrize(
-    "name", ["mmlu", "popqa", "drop", "bbh", "mmlu_pro_validation", "agieval_sample", "truthfulqa_mc1_generated"]
+    "name",
+    ["mmlu", "popqa", "drop_dev_shots", "bbh", "mmlu_pro_validation", "agieval_sample", "truthfulqa_mc1_generated"],
 )
 def test_a_file_of_replies_is_graded(name: str, data_dir: Path, tmp_path: Path) -> None:
     """Every fifth reply of the file is wrong; a table by category where the set has categories."""

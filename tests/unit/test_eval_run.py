@@ -13,14 +13,12 @@ import pytest
 
 from burnish.core.files import read_json
 from burnish.core.types import Check, Completion, Demo, Finish, Message, Problem, Row, Verdict, user
-from burnish.errors import ArtifactError, DataError, RecipeError, VerifierError
-from burnish.eval.answer import Answers, GoldAnswers, Item, OnReply
-from burnish.eval.compare import Compare, compare, comparisons
+from burnish.errors import DataError, RecipeError, VerifierError
+from burnish.eval.answer import Answers, Given, GoldAnswers, Item, OnReply
 from burnish.eval.run import Evaluate, check_tasks, evaluate
 from burnish.eval.task import EvalTask, Published
-from burnish.pipeline.machine import exact
 from burnish.pipeline.progress import Console
-from burnish.pipeline.stage import Context, Stage
+from burnish.pipeline.stage import Stage
 from burnish.rollout.engine import Sampling
 
 
@@ -103,6 +101,10 @@ class Scripted:
     replies: dict[str, tuple[str, Finish]]
     stop_after: int | None = None
     asked: int = 0
+    notes: tuple[str, ...] = ()
+
+    def keys(self, items: Sequence[Item], seed: int) -> list[str]:
+        return [repr((*item.key, seed)) for item in items]
 
     def reply_to(self, items: Sequence[Item], seed: int, on_reply: OnReply) -> None:
         for item in reversed(items):  # engines finish in any order
@@ -110,7 +112,7 @@ class Scripted:
                 raise KeyboardInterrupt
             self.asked += 1
             text, finish = self.replies.get(item.problem.prompt[-1].content, ("", Finish.STOP))
-            on_reply(item, Completion((1, 2), (-0.1, -0.2), finish, text))
+            on_reply(item, Given.of(Completion((1, 2), (-0.1, -0.2), finish, text)))
 
 
 def quiet() -> Console:
@@ -128,7 +130,9 @@ def test_ceiling_and_floor(tmp_path: Path):
     top = run([SUMS], GoldAnswers(), tmp_path / "gold")["tasks"][0]
     assert (top["n"], top["score"], top["standard_error"], top["ungraded"], top["cut_share"]) == (12, 1.0, 0.0, 0, 0.0)
     assert top["interval"][1] == 1.0
-    whole = {"n": 6, "score": 1.0, "standard_error": 0.0, "ungraded": 0}
+    # Wilson's interval at 6 of 6 begins at 6 / (6 + 1.96^2).
+    bounds = [pytest.approx(6 / (6 + 1.959964**2)), 1.0]
+    whole = {"n": 6, "clusters": 6, "score": 1.0, "standard_error": 0.0, "interval": bounds, "ungraded": 0}
     assert top["by_category"] == {"even": whole, "odd": whole}
     assert top["published"][0]["model"] == "someone"
     assert top["settings"]["sampling"]["max_tokens"] == SUMS.sampling.max_tokens
@@ -168,8 +172,8 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, stop_after: int
     run(tasks, whole, tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
         run(tasks, Scripted(table, stop_after), tmp_path / "b")
-    with (tmp_path / "b" / "samples.jsonl").open("ab") as file:
-        file.write(b'{"task": "sums", "id": "cut in the midd')
+    with (tmp_path / "b" / "asked" / "replies.jsonl").open("ab") as file:
+        file.write(b'{"key": "cut in the midd')
     rest = Scripted(table)
     run(tasks, rest, tmp_path / "b")
     assert rest.asked == whole.asked - stop_after
@@ -210,7 +214,7 @@ def test_bad_tasks_are_named():
 
 
 @dataclass(frozen=True)
-class Given(Stage):
+class Made(Stage):
     """A stage that stands for a finished folder."""
 
     label: str
@@ -221,67 +225,7 @@ class Given(Stage):
 
 
 def test_evaluate_stage_describes_itself():
-    stage = Evaluate(Given("sft"), (SUMS, EvalTask("few", Sums(), Same(), Sampling(max_tokens=9), limit=3)))
+    stage = Evaluate(Made("sft"), (SUMS, EvalTask("few", Sums(), Same(), Sampling(max_tokens=9), limit=3)))
     assert stage.name == "eval-sft"
     assert stage.headline() == {"tasks": "sums, few (first 3)", "max_tokens": 256, "seed": 0}
     stage.check(None)
-
-
-def test_compare_by_hand(tmp_path: Path):
-    """Before: 0 right of 12. After: 0+0, 3+3, 6+6, 9+9 right: difference 1/3, 4 gained 0 lost: p = 2/16."""
-    run([SUMS], Scripted({}), tmp_path / "a", "before")
-    run([SUMS], Scripted({f"{i} + {i}?": (str(2 * i), Finish.STOP) for i in range(0, 12, 3)}), tmp_path / "b", "after")
-    (entry,) = compare(tmp_path / "a", tmp_path / "b")
-    assert (entry["task"], entry["before"], entry["after"], entry["n"]) == ("sums", "before", "after", 12)
-    assert entry["difference"] == pytest.approx(1 / 3)
-    assert entry["p"] == pytest.approx(0.125)
-    assert entry["interval"][0] < 1 / 3 < entry["interval"][1]
-    (back,) = compare(tmp_path / "b", tmp_path / "a")
-    assert back["difference"] == pytest.approx(-1 / 3)
-    assert back["interval"] == pytest.approx([-entry["interval"][1], -entry["interval"][0]])
-
-
-def test_compare_stage_pairs_successive_and_first_with_last(tmp_path: Path):
-    stages = tuple(Given(name) for name in "abc")
-    right = {"a": 0, "b": 3, "c": 8}
-    for stage in stages:
-        table = {f"{i} + {i}?": (str(2 * i), Finish.STOP) for i in range(right[stage.label])}
-        run([SUMS], Scripted(table), tmp_path / stage.label, stage.label)
-    stage = Compare(stages)
-    stage.check(None)
-    (tmp_path / "out").mkdir()
-    stage.run(Context(tmp_path / "out", exact(), lambda s: tmp_path / s.name, None, tmp_path, quiet()))
-    entries = read_json(tmp_path / "out" / "comparisons.json")
-    assert [(e["before"], e["after"]) for e in entries] == [("a", "b"), ("b", "c"), ("a", "c")]
-    assert [round(e["difference"] * 12) for e in entries] == [3, 5, 8]
-    assert entries[2]["p_holm"] == pytest.approx(3 * entries[2]["p"])
-    assert len(comparisons([tmp_path / "a", tmp_path / "b"])) == 1
-    with pytest.raises(RecipeError, match="has 1 evaluations"):
-        Compare(stages[:1]).check(None)
-
-
-def test_compare_leaves_out_what_only_one_graded(tmp_path: Path):
-    run([SUMS], Scripted({"1 + 1?": ("raise", Finish.STOP)}), tmp_path / "a")
-    run([EvalTask("sums", Sums(), Same(), limit=6)], GoldAnswers(), tmp_path / "b")
-    (entry,) = compare(tmp_path / "a", tmp_path / "b")
-    assert (entry["n"], entry["left_out"]) == (5, 7)
-    one = EvalTask("sums", Sums(1), Same())
-    run([one], Scripted({"0 + 0?": ("raise", Finish.STOP)}), tmp_path / "c")
-    assert comparisons([tmp_path / "c", tmp_path / "b"]) == []
-
-
-def test_compare_needs_labels_that_differ():
-    stages = (Evaluate(Given("sft"), (SUMS,)), Evaluate(Given("sft"), (SUMS,), seed=1))
-    with pytest.raises(RecipeError, match="two evaluations are labelled 'sft'"):
-        Compare(stages).check(None)
-    Compare((stages[0], Evaluate(Given("sft"), (SUMS,), label="again"))).check(None)
-
-
-def test_compare_refuses_different_questions(tmp_path: Path):
-    run([SUMS], GoldAnswers(), tmp_path / "a")
-    run([EvalTask("sums", Sums(), Same(), Sampling(max_tokens=9))], GoldAnswers(), tmp_path / "b")
-    with pytest.raises(ArtifactError, match="asked it with sampling"):
-        compare(tmp_path / "a", tmp_path / "b")
-    run([EvalTask("other", Sums(), Same())], GoldAnswers(), tmp_path / "c")
-    with pytest.raises(ArtifactError, match="no task in common"):
-        compare(tmp_path / "a", tmp_path / "c")

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from burnish.core.files import read_jsonl
-from burnish.core.types import Completion, Finish
 from burnish.data.decontamination.items import item_of
 from burnish.data.sources.gsm8k import GSM8KProblems
 from burnish.data.sources.held_out import TestPrompts
 from burnish.data.sources.math import MATHProblems
 from burnish.errors import RecipeError
-from burnish.eval.answer import GoldAnswers, Item, OnReply
+from burnish.eval.answer import Given, GoldAnswers, Item, OnReply
 from burnish.eval.grade import grade
-from burnish.eval.run import check_tasks, evaluate, evaluate_model
+from burnish.eval.models import Asking, evaluate_models
+from burnish.eval.run import check_tasks, evaluate
 from burnish.eval.task import EvalTask
 from burnish.eval.tasks import gsm8k, ifeval
 from burnish.eval.tasks.catalogue import TASKS, find
@@ -31,9 +31,14 @@ from burnish.pipeline.progress import Console
 class Empty:
     """Replies with nothing."""
 
+    notes: tuple[str, ...] = ()
+
+    def keys(self, items: Sequence[Item], seed: int) -> list[str]:
+        return [""] * len(items)
+
     def reply_to(self, items: Sequence[Item], seed: int, on_reply: OnReply) -> None:
         for item in items:
-            on_reply(item, Completion((), (), Finish.STOP, ""))
+            on_reply(item, Given())
 
 
 def quiet() -> Console:
@@ -52,7 +57,7 @@ def test_names_are_the_tasks_own():
 
 @pytest.mark.parametrize("name", ["arithmetic", "instructions"])
 def test_generated_tasks_have_a_ceiling_and_a_floor(name: str, tmp_path: Path):
-    scores = evaluate_model("", [name], limit=40, machine=exact(), engine="gold", out=tmp_path, console=quiet())
+    (scores,) = evaluate_models((), [name], Asking(exact(), tmp_path, "gold"), quiet(), limit=40)
     assert scores["tasks"][0]["score"] == 1.0
     assert floor(find(name), None, tmp_path / "floor")["score"] <= 0.02
 
@@ -66,7 +71,7 @@ def test_shots_are_the_published_ones(data_dir: Path):
 
 
 def test_gsm8k_gold_answers_score_one(data_dir: Path, tmp_path: Path):
-    tasks = [gsm8k.task(), gsm8k.task(shots=8)]
+    tasks = [gsm8k.task(), gsm8k.task("plain")]
     check_tasks(tasks, data_dir)
     scores = evaluate(tasks, GoldAnswers(), seed=0, label="", model="", data=data_dir, out=tmp_path, console=quiet())
     assert [(row["n"], row["score"], row["ungraded"]) for row in scores["tasks"]] == [(1319, 1.0, 0)] * 2
@@ -74,7 +79,7 @@ def test_gsm8k_gold_answers_score_one(data_dir: Path, tmp_path: Path):
 
 
 def test_gsm8k_8shot_prompt(data_dir: Path):
-    plain, shot = gsm8k.task(limit=1).problems(data_dir)[0], gsm8k.task(shots=8, limit=1).problems(data_dir)[0]
+    plain, shot = gsm8k.task("plain", limit=1).problems(data_dir)[0], gsm8k.task(limit=1).problems(data_dir)[0]
     assert [m.role for m in shot.prompt] == ["user", "assistant"] * 8 + ["user"]
     assert shot.prompt[1].content.startswith("Answer: There are 15 trees originally.")
     assert shot.prompt[1].content.endswith("= 6. So the answer is 6.")
@@ -133,7 +138,7 @@ def test_example_task(tmp_path: Path):
 
 # A task, and the test set of --data whose questions it asks.
 ASKED = {
-    "math": "math", "math_4shot": "math", "gsm8k_8shot": "gsm8k", "mmlu": "mmlu", "popqa": "popqa", "bbh": "bbh", "drop": "drop",
+    "math": "math", "math_plain": "math", "gsm8k": "gsm8k", "mmlu": "mmlu", "popqa": "popqa", "bbh": "bbh", "drop_dev_shots": "drop",
     "humaneval": "humaneval", "mmlu_pro_validation": "mmlu_pro_validation",
 }  # fmt: skip
 

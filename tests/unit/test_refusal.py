@@ -119,7 +119,7 @@ def test_the_filter_drops_what_the_verifier_calls_a_refusal(reply: str) -> None:
 
 @pytest.mark.parametrize("rule", ["phrases", "xstest"])
 def test_every_prompt_of_xstest(rule: Any, data_dir: Path) -> None:
-    task = xstest.task(rule)
+    task = xstest.rules(rule)
     problems = task.problems(data_dir)
     assert len(problems) == 450
     assert Counter(problem.check.target for problem in problems) == {"comply": 250, "refuse": 200}
@@ -134,6 +134,6 @@ def test_grading_replies_to_xstest(data_dir: Path, tmp_path: Path) -> None:
     """All refused: the 200 unsafe prompts are right, 200 of 450 = 0.444; by key, as the benchmark numbers its prompts."""
     replies = tmp_path / "replies.jsonl"
     replies.write_text("".join(json.dumps({"id": str(k), "response": REFUSALS[0]}) + "\n" for k in range(1, 451)))
-    result = grade(xstest.task(), replies, data_dir)
+    result = grade(xstest.rules(), replies, data_dir)
     assert result["score"] == pytest.approx(200 / 450)
     assert result["ungraded"] == result["missing"]["count"] == 0

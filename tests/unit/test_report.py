@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from burnish.pipeline.machine import machine
+from burnish.pipeline.progress import Console
+from burnish.pipeline.stage import Context, Stage
 from burnish.report import collect, page, plots
 
 
@@ -35,7 +40,7 @@ def write(folder: Path, name: str, fingerprint: str, **files: Any) -> Path:
 def evaluation(folder: Path, label: str, score: float, replies: list[tuple[str, str, float | None]]) -> Path:
     task = {
         "task": "sums", "metric": "accuracy", "n": len(replies), "score": score, "standard_error": 0.1, "interval": [max(score - 0.2, 0), min(score + 0.2, 1)],
-        "ungraded": sum(r[2] is None for r in replies), "cut_share": 0.25, "by_category": {"level 1": {"n": len(replies), "score": score}}, "settings": {}, "published": [],
+        "ungraded": sum(r[2] is None for r in replies), "cut_share": 0.25, "by_category": {"level 1": {"n": len(replies), "score": score, "interval": None, "ungraded": 0}}, "settings": {}, "published": [],
     }  # fmt: skip
     samples = [
         {
@@ -192,3 +197,31 @@ def test_figures_use_the_pages_colours() -> None:
 def test_cost_counts_tokens_of_metrics(tmp_path: Path) -> None:
     costs = values(tmp_path)["costs"]
     assert [c["tokens"] for c in costs] == [0, 2000, 0, 0]
+
+
+@dataclass(frozen=True)
+class Made(Stage):
+    """A stage whose artifact is there already."""
+
+    title: str
+    VERSION: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+
+def test_the_report_links_to_pages_with_all_replies(tmp_path: Path) -> None:
+    change = {**CHANGE, "test": "mcnemar exact", "detectable": 0.3}
+    made = {
+        "start": evaluation(tmp_path, "start", 0.0, [("a", "three", 0.0)]),
+        "end": evaluation(tmp_path, "end", 1.0, [("a", "four", 1.0)]),
+        "compare": write(tmp_path, "compare", "cmp", comparisons={"comparisons": [change], "averages": []}),
+    }
+    report = page.Report(scores=(Made("start"), Made("end")), comparison=Made("compare"))
+    out = tmp_path / "report"
+    report.run(Context(out, machine("laptop"), lambda stage: made[stage.name], None, tmp_path, Console(quiet=True)))
+    links = re.findall(r'<a href="([^"#]*\.html)">([^<]*)</a>', (out / "report.html").read_text())
+    assert [text for _, text in links] == ["start", "end", "start and end side by side"]
+    assert {path.name for path in out.glob("*.html")} == {"report.html", *(file for file, _ in links)}
+    assert "+33.3" in (out / links[2][0]).read_text()

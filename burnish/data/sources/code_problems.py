@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,7 +55,7 @@ class HumanEvalProblems(TestSource):
                 "setup": record["prompt"].partition(f"def {record['entry_point']}(")[0],
                 "test": record["test"],
             }
-            yield _problem(self, record, target, record["canonical_solution"])
+            yield _completion(self, record, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class HumanEvalPlusProblems(TestSource):
         for record in records(self.file, data, self.name, _TEXTS):
             target = _inputs(self.name, record, list)
             target["prompt"] = record["prompt"]
-            yield _problem(self, record, target, record["canonical_solution"])
+            yield _completion(self, record, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,12 @@ class MBPPPlusProblems(TestSource):
         for record in records(self.file, data, self.name, _TEXTS):
             target = _inputs(self.name, record, _arguments(int(record["task_id"].rpartition("/")[2])))
             yield _problem(self, record, target, f"```python\n{record['canonical_solution'].strip()}\n```")
+
+
+def _completion(source: TestSource, record: dict[str, Any], target: dict[str, Any]) -> Problem:
+    """HumanEval and HumanEval+ ask the same questions, so a problem of one and its twin are one annotations["cluster"]."""
+    problem = _problem(source, record, target, record["canonical_solution"])
+    return replace(problem, annotations={**problem.annotations, "cluster": f"humaneval/{record['task_id']}"})
 
 
 def _problem(source: TestSource, record: dict[str, Any], target: dict[str, Any], solution: str) -> Problem:

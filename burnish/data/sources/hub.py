@@ -140,7 +140,7 @@ class Hub:
         nobody knows, and another number of rows than is published.
         """
         found = self.found(data)
-        stream = self._chosen(_of_files(found.files, self.only) if found.files else self._streamed(found))
+        stream = self._records(found)
         head = list(islice(stream, _LOOKED_AT))
         if not head:
             raise self._nothing(found)
@@ -159,6 +159,13 @@ class Hub:
                 continue
             yield replace(row, source=self.name, licence=self.licence, lineage=lineage)
         self._check_count(count, found)
+
+    def as_published(self, data: Path | None) -> Iterator[Record]:
+        """The records of the split in their own columns, in no layout. Raises MissingData, and DataError as `read` does."""
+        return self._records(self.found(data))
+
+    def _records(self, found: Found) -> Iterator[Record]:
+        return self._chosen(_of_files(found.files, self.only) if found.files else self._streamed(found))
 
     def _layout(self, head: Sequence[dict[str, Any]]) -> Layout:
         """The layout named, or told from the first records."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from burnish.core.types import Check, Problem, user
+from burnish.data.sources.benchmark import Benchmark, BenchmarkSource, rows_of, text_of
 from burnish.data.sources.held_out import TESTS
 from burnish.data.sources.ifeval import target_of
 from burnish.data.sources.pinned import Pinned, TestSource, one_of, records
@@ -59,6 +60,44 @@ class IFBenchPrompts(TestSource):
                 licence=self.licence,
                 annotations={"key": record.get("key")},
             )
+
+
+OUT_OF_DISTRIBUTION = Benchmark(
+    "ifeval_ood/test",
+    "allenai/IFBench_test2",
+    "",
+    "train",
+    300,
+    "ODC-By-1.0",
+    ("prompt", "instruction_id_list", "kwargs"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IFEvalOODPrompts(BenchmarkSource):
+    """The 300 prompts that stand for Tülu 3's IFEval-OOD, for verifier "ifeval"; targets and categories as in IFBenchPrompts."""
+
+    VERSION: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        """ifeval_ood/test."""
+        return "ifeval_ood/test"
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """allenai/IFBench_test2."""
+        return OUT_OF_DISTRIBUTION
+
+    def rows(self, data: Path | None) -> Iterator[Problem]:
+        """The problems in file order; annotations hold the set's own key."""
+        for number, row in enumerate(rows_of(self.benchmark, data, self.name)):
+            asked = text_of(row, "prompt", self.name, number)
+            target = [_cleared(entry) for entry in target_of(row)]
+            yield Problem(
+                user(asked), Check("ifeval", json.dumps(target)), category=target[0]["id"].partition(":")[0],
+                source=self.name, licence=self.licence, annotations={"key": row.get("key")},
+            )  # fmt: skip
 
 
 def _cleared(entry: dict[str, Any]) -> dict[str, Any]:

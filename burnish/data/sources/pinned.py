@@ -125,6 +125,55 @@ class TestSource(PinnedSource):
         return True
 
 
+class TestFiles:
+    """Abstract: a source over several files of a benchmark, published together. Subclasses are frozen dataclasses with `name`,
+    `files` and `rows`.
+    """
+
+    __test__: ClassVar[bool] = False  # pytest takes any class of this name for its own
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The source's name."""
+        raise NotImplementedError
+
+    @property
+    def files(self) -> tuple[Pinned, ...]:
+        """The published files, one or more, in the order they are read."""
+        raise NotImplementedError
+
+    @property
+    def evaluation_only(self) -> bool:
+        """True: the set is a benchmark."""
+        return True
+
+    @property
+    def licence(self) -> str:
+        """The publisher's licence."""
+        return self.files[0].licence
+
+    @property
+    def url(self) -> str:
+        """The publisher's repository."""
+        return self.files[0].url
+
+    @property
+    def revision(self) -> str:
+        """The commit in that repository."""
+        return self.files[0].revision
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(file.rows for file in self.files)
+
+    def check(self, data: Path | None) -> None:
+        """Raise DataError unless every pinned file is there."""
+        for file in self.files:
+            locate(file, data, self.name)
+
+
 def one_of(value: str, known: Iterable[str], what: str) -> None:
     """Raise RecipeError, with the nearest known name, for a value that is not known. what: e.g. "GSM8KProblems(split=...)"."""
     names = list(known)

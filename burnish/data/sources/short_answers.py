@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from burnish.core.fingerprint import content_id
 from burnish.core.types import Check, Problem, user
 from burnish.data.sources.held_out import TESTS
 from burnish.data.sources.pinned import Pinned, TestSource, records
@@ -49,7 +50,10 @@ class PopQAQuestions(TestSource):
         return TESTS["popqa"].file
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
-        """The problems in file order; the prompt is the question alone, the solution the object's own name."""
+        """The problems in file order; the prompt is the question alone, the solution the object's own name.
+
+        They have 13,068 wordings: questions of one wording, about things of one name, share annotations["cluster"].
+        """
         for record in records(self.file, data, self.name, ("question", "answer")):
             aliases, question = record.get("aliases"), record["question"]
             if not isinstance(aliases, list) or not aliases:
@@ -59,7 +63,7 @@ class PopQAQuestions(TestSource):
             yield Problem(
                 user(question), Check("aliases", json.dumps(aliases, ensure_ascii=False)), record["answer"],
                 category=relation(question), source=self.name, licence=self.licence,
-                annotations={"key": record.get("index")},
+                annotations={"key": record.get("index"), "cluster": content_id("question", question)},
             )  # fmt: skip
 
 
@@ -90,14 +94,18 @@ class DROPQuestions(TestSource):
         return TESTS["drop"].file
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
-        """The problems in file order: "Passage: …", "Question: …", "Answer:". The solution is the simplest gold answer."""
+        """The problems in file order: "Passage: …", "Question: …", "Answer:". The solution is the simplest gold answer.
+
+        annotations["cluster"] names the passage: the file has 579, with 1 to 98 questions each.
+        """
         for number, record in enumerate(records(self.file, data, self.name, ("context", "ref_text"))):
             context = record["context"]
             golds = list(dict.fromkeys(spans(gold, context) for gold in record["ref_text"].split("|") if gold.strip()))
             simplest = min(golds, key=len)
             yield Problem(
                 user(context), Check("drop", json.dumps(golds, ensure_ascii=False)), "; ".join(simplest),
-                category=_kind(golds[0]), source=self.name, licence=self.licence, annotations={"key": number},
+                category=_kind(golds[0]), source=self.name, licence=self.licence,
+                annotations={"key": number, "cluster": content_id("passage", context.rpartition("\nQuestion:")[0])},
             )  # fmt: skip
 
 

@@ -1,21 +1,28 @@
-"""GSM8K, 1,319 grade-school word problems: plain questions, and the 8-shot protocol of Tülu 3.
+"""GSM8K (arXiv:2110.14168): test split, 1,319 grade-school word problems, as Tülu 3 reports it.
 
-Protocol: olmes `gsm8k::tulu` as the paper used it (arXiv 2411.15124 tables 6 and 24): eight fixed chain-of-thought
-examples as real turns, the question after "Question: ", the reply begun with "Answer:", greedy, 512 new tokens.
+Source: grade_school_math of openai/grade-school-math; licence MIT.
+Protocol: olmes `gsm8k::tulu` (arXiv:2411.15124 tables 6 and 24). Eight fixed chain-of-thought examples as turns, "Question: …"
+answered by "Answer: … So the answer is N."; then the question in the same form, and the reply begun with "Answer:". Chat template,
+greedy, 512 new tokens, stops "Question:", "</s>" and "<|im_end|>". The last number of the reply, as text (rule "tulu3"). Mean over
+the problems.
+Variants: "plain" asks the question alone, in natural wording without prefill, and compares by value (rule "flexible").
+Traps: the published rule reads -5 as 5, and 3.00 as unequal to 3.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from burnish.core.types import Message, Messages, Problem, user
-from burnish.data.source import DerivedSource, reworded
+from burnish.data.source import DerivedSource, Source, reworded
 from burnish.data.sources.gsm8k import GSM8KProblems
+from burnish.errors import DataError
 from burnish.eval.task import EvalTask, Published
 from burnish.rollout.engine import Sampling
+from burnish.verify.base import Verifier
 from burnish.verify.gsm8k import GSM8K
 
 # The eight examples of Wei et al. (arXiv:2201.11903, table 20): question, worked steps, answer.
@@ -62,6 +69,8 @@ SHOTS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 
+STOPS = ("Question:", "</s>", "<|im_end|>")
+
 TULU3 = "https://arxiv.org/abs/2411.15124"
 PROTOCOL = "olmes gsm8k::tulu: 8-shot CoT as turns, chat template, greedy, 512 tokens, exact match of the last number (table 6)"
 PUBLISHED = (
@@ -84,11 +93,11 @@ def shot_turns(shots: int) -> Messages:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class WithShots(DerivedSource):
-    """GSM8K problems behind the eight worked examples."""
+    """Word problems behind GSM8K's eight worked examples."""
 
-    problems: GSM8KProblems
+    problems: Source
     VERSION: ClassVar[int] = 1
 
     @property
@@ -100,18 +109,30 @@ class WithShots(DerivedSource):
         """Each problem with its question after the examples; lineage names the plain problem."""
         turns = shot_turns(len(SHOTS))
         for row in self.problems.rows(data):
+            if not isinstance(row, Problem):
+                raise DataError(
+                    f"{self.name}: source {self.problems.name} yields {type(row).__name__} rows, wanted Problems."
+                )
             question = user(f"Question: {row.prompt[-1].content}")
             yield reworded(row, (*turns, *question), self.name)
 
 
-def task(shots: Literal[0, 8] = 0, limit: int | None = None) -> EvalTask:
-    """GSM8K test. shots=8 is Tülu 3's protocol; shots=0 asks the question alone, in natural wording."""
-    if shots == 0:
+def like_gsm8k(
+    name: str, problems: Source, verifier: Verifier, form: Literal["8shot", "plain"], n: int, limit: int | None
+) -> EvalTask:
+    """A set of word problems asked in GSM8K's form: with its eight examples, stops and prefill, or the question alone."""
+    if form == "plain":
         return EvalTask(
-            "gsm8k", GSM8KProblems("test"), GSM8K(), Sampling(temperature=0.0, max_tokens=512), limit=limit,
-        )  # fmt: skip
+            f"{name}_plain", problems, verifier, Sampling(temperature=0.0, max_tokens=512), limit=limit, n=n
+        )
     return EvalTask(
-        "gsm8k_8shot", WithShots(GSM8KProblems("test")), GSM8K("tulu3"),
-        Sampling(temperature=0.0, max_tokens=512, stop=("Question:", "</s>", "<|im_end|>")), limit=limit,
-        published=PUBLISHED, prefill="Answer:",
+        name, WithShots(problems), verifier, Sampling(temperature=0.0, max_tokens=512, stop=STOPS), limit=limit, prefill="Answer:",
+        n=n, shots=len(SHOTS),
     )  # fmt: skip
+
+
+def task(form: Literal["8shot", "plain"] = "8shot", limit: int | None = None) -> EvalTask:
+    """GSM8K test. form="8shot" is Tülu 3's protocol; "plain" asks the question alone, in natural wording."""
+    rule: Literal["tulu3", "flexible"] = "tulu3" if form == "8shot" else "flexible"
+    found = like_gsm8k("gsm8k", GSM8KProblems("test"), GSM8K(rule), form, 1319, limit)
+    return replace(found, published=PUBLISHED) if form == "8shot" else found

@@ -1,14 +1,16 @@
 """HumanEval (arXiv:2107.03374) and HumanEval+ (arXiv:2305.01210): 164 Python functions to complete from their docstrings.
 
+Sources: openai/human-eval (MIT) and evalplus/humanevalplus_release (Apache-2.0).
 Protocol: olmes `codex_humaneval::tulu` and `codex_humanevalplus::tulu` as Tülu 3's paper used them (arXiv:2411.15124):
 chat template, no shots; the user turn is the function's head and docstring, then "Here is the completed function:", an
-empty line and "```python", and the same words begin the reply. Temperature 0.8, top_p 0.95, 512 new tokens, seven stop
-strings. The paper asks 20 times a problem and reports pass@10 (20 lines a problem in the file that `burnish grade` reads);
-the score here is the mean over replies, pass@1. Program: prompt and reply joined as they are, 3 s of processor time
-(HumanEval) and 20 s (HumanEval+); programs may import numpy. The paper's HumanEval+ runs its tests as code; here the same inputs are compared with
-the reference's outputs, with EvalPlus's own rule for problem 32, which that code cannot pass.
-
-rule="flexible" finds the program in any kind of reply: code blocks, a function written anew, a body without indentation.
+empty line and "```python", and the same words begin the reply. Temperature 0.8, top_p 0.95, 20 replies a problem, 512 new tokens,
+seven stop strings. Program: prompt and reply joined as they are (rule "tulu3"), 3 s of processor time (HumanEval) and 20 s
+(HumanEval+); programs may import numpy. Score: pass@10 from the 20 replies, without bias; mean over the problems.
+Variants: "flexible" finds the program in any kind of reply: code blocks, a function written anew, a body without indentation.
+"pass1" is one greedy reply a problem and the share that passes; no published score belongs beside it.
+Traps: the paper's HumanEval+ runs its tests as code; here the same inputs are compared with the reference's outputs, with
+EvalPlus's own rule for problem 32, which that code cannot pass. olmes lets programs run on the clock, not by processor time; and it
+now allows 999,999 new tokens.
 """
 
 from __future__ import annotations
@@ -69,11 +71,28 @@ class Prefilled(DerivedSource):
             yield reworded(row, asked, self.name)
 
 
-def task(plus: bool = False, rule: Literal["tulu3", "flexible"] = "tulu3", limit: int | None = None) -> EvalTask:
-    """HumanEval, or HumanEval+ with `plus`."""
-    name = ("humanevalplus" if plus else "humaneval") + ("" if rule == "tulu3" else f"_{rule}")
-    source = Prefilled(HumanEvalPlusProblems() if plus else HumanEvalProblems())
-    return EvalTask(
-        name, source, FunctionTests(rule, cpu_s=20.0 if plus else 3.0, packages=("numpy",)), SAMPLING, metric="pass@1", limit=limit,
-        published=PUBLISHED_PLUS if plus else PUBLISHED, prefill=PREFILL,
+def task(
+    plus: bool = False,
+    rule: Literal["tulu3", "flexible"] = "tulu3",
+    ask: Literal["pass10", "pass1"] = "pass10",
+    limit: int | None = None,
+) -> EvalTask:
+    """HumanEval, or HumanEval+ with `plus`. rule="tulu3" and ask="pass10" are the paper's protocol."""
+    variant = ("" if rule == "tulu3" else "_flexible") + ("" if ask == "pass10" else "_pass1")
+    known = () if variant else PUBLISHED_PLUS if plus else PUBLISHED
+    found = EvalTask(
+        ("humanevalplus" if plus else "humaneval") + variant,
+        Prefilled(HumanEvalPlusProblems() if plus else HumanEvalProblems()),
+        FunctionTests(rule, cpu_s=20.0 if plus else 3.0, packages=("numpy",)), SAMPLING, limit=limit, published=known,
+        prefill=PREFILL, n=164,
     )  # fmt: skip
+    return asked(found, ask)
+
+
+def asked(task: EvalTask, ask: Literal["pass10", "pass1"]) -> EvalTask:
+    """The task with 20 sampled replies a problem and pass@10, or with one greedy reply and pass@1."""
+    if ask == "pass1":
+        return dataclasses.replace(
+            task, sampling=dataclasses.replace(task.sampling, temperature=0.0, top_p=1.0), metric="pass@1"
+        )
+    return dataclasses.replace(task, samples=20, pass_at=10, metric="pass@10")

@@ -1,7 +1,12 @@
-"""IFEval, 541 prompts with instructions a program can check (arXiv:2311.07911): greedy, 2,048 new tokens.
+"""IFEval (arXiv:2311.07911): 541 prompts with 834 instructions that a program can check, as Tülu 3 reports it.
 
-Tülu 3 reports the prompt-level loose score: every instruction followed by one of eight lightly trimmed variants of
-the reply. (Its table 23 calls it strict; olmes `ifeval::tulu` computes loose.)
+Source: input_data.jsonl, equal to google/IFEval (data/sources/ifeval.py names the repository); licence CC-BY-4.0.
+Protocol: olmes `ifeval::tulu` (arXiv:2411.15124 tables 6 and 24). One user turn, the prompt as it stands; chat template, no shots,
+no prefill, greedy, 2,048 new tokens, no stop strings. Prompt level, loose: every instruction is followed by one of eight
+lightly trimmed variants of the reply. Mean over the prompts.
+Variants: "strict" judges the reply as it stands.
+Traps: the paper's table 23 calls the loose score strict. Two prompts (keys 1122 and 1129) ask for the frequency of a mark, for which
+the published checker draws a random letter.
 """
 
 from __future__ import annotations
@@ -36,5 +41,5 @@ def task(mode: Literal["loose", "strict"] = "loose", limit: int | None = None) -
     return EvalTask(
         "ifeval" if mode == "loose" else "ifeval_strict", IFEvalPrompts(), IFEval(mode=mode),
         Sampling(temperature=0.0, max_tokens=2048), metric=f"prompt {mode}", limit=limit,
-        published=PUBLISHED_LOOSE if mode == "loose" else PUBLISHED_STRICT,
+        published=PUBLISHED_LOOSE if mode == "loose" else PUBLISHED_STRICT, n=541,
     )  # fmt: skip

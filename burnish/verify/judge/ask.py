@@ -27,12 +27,18 @@ class Question:
     prompt: a conversation, or raw text that the model goes on from without a chat template (classifiers with a form of
             their own).
     schema: the JSON Schema (as text) that the reply keeps, or "". An answerer that can hold its model to it does so.
+    options: single tokens whose chances as the reply's first token are wanted, where the answerer can tell them.
+    stop, top_p, seed: of an evaluation's questions, sent where they are given. A seed tells samples of one prompt apart.
     """
 
     prompt: Messages | str
     max_tokens: int = 1024
     temperature: float = 0.0
     schema: str = ""
+    options: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    top_p: float = 1.0
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,15 @@ class Answer:
 
     cut:  the reply was ended by max_tokens.
     down: the judge could not be asked (no connection, no budget left); it says nothing about this question.
+    logprobs: of the question's options as first token (nats), in their order: None for one that is not among those the
+          answerer tells; () where it tells none at all.
     """
 
     text: str | None
     why: str = ""
     cut: bool = False
     down: bool = False
+    logprobs: tuple[float | None, ...] = ()
 
 
 @runtime_checkable

@@ -71,24 +71,32 @@ class Pairwise:
             verdicts[i] = Verdict(score, preference.why)
         return verdicts
 
-    def compare(self, pairs: Sequence[tuple[Messages, str, str]]) -> list[Preference]:
-        """Which is better, for each (prompt, first reply, second reply)."""
+    def compare(self, pairs: Sequence[tuple[Messages, str, str]], references: Sequence[str] = ()) -> list[Preference]:
+        """Which is better, for each (prompt, first reply, second reply).
+
+        references: one for each pair, a good reply that the judge sees too, "" for none; or none at all.
+        """
+        references = references or [""] * len(pairs)
         differ = [i for i, (_, first, second) in enumerate(pairs) if first != second]
         asks: list[Ask[dict[str, str]]] = []
         for i in differ:
             prompt, first, second = pairs[i]
-            asks += [self._ask(prompt, first, second), self._ask(prompt, second, first)]
+            asks += [self._ask(prompt, first, second, references[i]), self._ask(prompt, second, first, references[i])]
         said = ask(self.judge, asks, self.tries)
         found = [Preference("tie", "the two replies are equal")] * len(pairs)
         for place, i in enumerate(differ):
             found[i] = _both(said[2 * place], said[2 * place + 1])
         return found
 
-    def _ask(self, prompt: Messages, first: str, second: str) -> Ask[dict[str, str]]:
+    def _ask(self, prompt: Messages, first: str, second: str, reference: str = "") -> Ask[dict[str, str]]:
         task = (
             "Two replies to one request follow. Which does better what was asked? Weigh correctness and following the "
             "request first. Neither the order nor the length of the replies is a reason. Say tie when neither is better."
         )
+        if reference:
+            task += (
+                " A good reply written by a person is given as the reference; another way to say the same is as good."
+            )
         form = Form(
             (
                 Field("reason", "two or three sentences that name what decided"),
@@ -96,7 +104,8 @@ class Pairwise:
             ),
             self.way,
         )
-        texts = [("REQUEST", shown_prompt(prompt)), ("REPLY A", first), ("REPLY B", second)]
+        shown = [("REFERENCE", reference)] if reference else []
+        texts = [("REQUEST", shown_prompt(prompt)), *shown, ("REPLY A", first), ("REPLY B", second)]
         return asking(form, task, texts, self.max_tokens)
 
 

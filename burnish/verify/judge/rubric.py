@@ -8,13 +8,13 @@ from typing import ClassVar, TypeVar
 
 from burnish.core.types import Message, Problem, Verdict
 from burnish.errors import RecipeError, VerifierError
-from burnish.verify.judge.ask import Answerer, Ask, Question, Unread, ask, fenced, shown_prompt
+from burnish.verify.judge.ask import Answerer, Ask, Question, Said, Unread, ask, fenced, shown_prompt
 from burnish.verify.judge.form import Field, Form, Way
 
 T = TypeVar("T")
 Items = Sequence[tuple[Problem, str]]
 # An empty reply needs no judge: it says nothing, and some judges praise it.
-EMPTY = Verdict(0.0, "the reply is empty")
+EMPTY = Verdict(0.0, "the reply is empty", ("empty",))
 
 QUALITY = (
     "How well does the reply do what was asked? Weigh correctness first, then completeness, then clarity. Length by itself "
@@ -157,8 +157,13 @@ def graded_together(
             verdicts.append(each)
             continue
         answer = next(said)
-        verdicts.append(Verdict(None, answer.why) if answer.value is None else scored(problem, answer.value))
+        verdicts.append(ungraded(answer) if answer.value is None else scored(problem, answer.value))
     return verdicts
+
+
+def ungraded(said: Said[T]) -> Verdict:
+    """No verdict, for want of the judge's: flags tell a judge that could not be asked from one that could not be read."""
+    return Verdict(None, said.why, ("judge_down" if said.down else "parse_error" if said.raw else "no_reply",))
 
 
 def asking(form: Form, task: str, texts: Sequence[tuple[str, str]], max_tokens: int) -> Ask[dict[str, str]]:
