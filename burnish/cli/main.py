@@ -29,7 +29,7 @@ burnish: from a base model to a better one, with every number traceable
   burnish show   ARTIFACT             what an artifact is, holds and cost
   burnish diff   A B                  what differs: fields, inputs, rows, scores
   burnish trace  ROW_ID               where a row came from and where it went
-  burnish eval   MODEL --tasks a,b    score a model
+  burnish eval   MODEL… --tasks a,b   score models on benchmarks
   burnish eval   tasks | table        what can be asked; scores beside the paper
   burnish eval   compare A B…         models on the same problems, with tests
   burnish grade  TASK FILE.jsonl      score replies that are already there

@@ -205,7 +205,10 @@ def seeds_of(
 
 def line(row: Mapping[str, Any]) -> str:
     """One row of scores.json as a person reads it."""
-    notes = f"n {row['n']}" + (f", {row['ungraded']} ungraded" if row["ungraded"] else "")
+    notes = f"n {row['n']}" + (f" in {row['clusters']} clusters" if row["clusters"] < row["n"] else "")
+    notes += f", {row['ungraded']} ungraded" if row["ungraded"] else ""
+    if (row.get("seeds") or {}).get("standard_error"):
+        notes += f", other seeds move it by {row['seeds']['standard_error']:.3f}"
     if row.get("ungraded_replies", 0) > row["ungraded"]:
         notes += f", {row['ungraded_replies']} of {row['replies']} replies ungraded"
     if row.get("cut_share"):

@@ -232,11 +232,6 @@ def _interval(grouping: Grouping, centre: float, variance: float) -> tuple[float
     return wilson(centre * count, count)
 
 
-def interval(scores: Sequence[float], clusters: Names | None = None) -> tuple[float, float]:
-    """The 95 % interval of `estimate`."""
-    return estimate(scores, clusters).interval
-
-
 def pass_at_k(samples: int, correct: int, k: int) -> float:
     """The unbiased chance that at least one of k replies is right: 1 - C(n-c, k)/C(n, k) (arXiv:2107.03374 eq. 1)."""
     if not (0 <= correct <= samples and 1 <= k <= samples):

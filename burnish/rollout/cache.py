@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-# Trunks and wide shelves are whole numbers of parts of this many positions.
-PART = 128
+# Trunks and shelves are whole numbers of parts of this many positions.
+PART = 64
 
 
 def width_for(length: int) -> int:
-    """The shelf width for `length` positions: 64, or a multiple of 128, and of an eighth of the length beyond 1,024."""
-    step = PART // 2
-    while length > step * (2 if step < PART else 8):
+    """The shelf width for `length` positions: a multiple of PART, and of a quarter of the length beyond eight of them."""
+    step = PART
+    while length > step * 8:
         step *= 2
     return -(-length // step) * step
 

@@ -147,8 +147,8 @@ def token_scores(forward: LlamaForward, hidden_RD: Tensor, wanted: Sequence[Sequ
 def _few_scores(forward: LlamaForward, hidden_RD: Tensor, wanted: Sequence[Sequence[int]]) -> list[list[Found]]:
     device, rows = hidden_RD.device, len(wanted)
     logits_RV = forward.logits(hidden_RD)
-    row_W = torch.tensor([row for row, tokens in enumerate(wanted) for _ in tokens], device=device)
-    token_W = torch.tensor([token for tokens in wanted for token in tokens], device=device)
+    row_W = torch.tensor([row for row, tokens in enumerate(wanted) for _ in tokens], dtype=torch.long, device=device)
+    token_W = torch.tensor([token for tokens in wanted for token in tokens], dtype=torch.long, device=device)
     own_W = forward.logits_of(hidden_RD[row_W], token_W)
     near_R8 = logits_RV.topk(min(NEAR, logits_RV.shape[1])).indices
     top_R8 = forward.logits_of(hidden_RD.repeat_interleave(near_R8.shape[1], 0), near_R8.flatten()).view_as(near_R8)

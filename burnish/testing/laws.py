@@ -1,4 +1,4 @@
-"""The laws that every loss, verifier, filter and engine keeps, to be called from tests of your own.
+"""The laws that every loss, verifier, filter, engine and task keeps, to be called from tests of your own.
 
 `check_loss` needs torch, the others do not: each is loaded when it is asked for.
 """
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from burnish.testing.engine_laws import check_scorer as check_scorer
     from burnish.testing.filter_laws import check_filter as check_filter
     from burnish.testing.loss_laws import check_loss as check_loss
+    from burnish.testing.task_laws import check_task as check_task
     from burnish.testing.verifier_laws import check_verifier as check_verifier
 
 _HOMES = {
@@ -20,6 +21,7 @@ _HOMES = {
     "check_scorer": "burnish.testing.engine_laws",
     "check_filter": "burnish.testing.filter_laws",
     "check_loss": "burnish.testing.loss_laws",
+    "check_task": "burnish.testing.task_laws",
     "check_verifier": "burnish.testing.verifier_laws",
 }
 

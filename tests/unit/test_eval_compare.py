@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from burnish.cli.compare import evaluation
 from burnish.cli.main import main
 from burnish.core.files import read_json
 from burnish.errors import ArtifactError, RecipeError
@@ -24,6 +25,7 @@ from burnish.pipeline.machine import exact
 from burnish.pipeline.progress import Console
 from burnish.pipeline.stage import Context, Stage
 from tests.eval_folders import SETTINGS, record, write
+from tests.unit.test_report import evaluation as artifact
 
 
 def folder(path: Path, scores: Sequence[float | None], task: str = "sums", label: str = "", **fields: Any) -> Path:
@@ -210,6 +212,14 @@ def test_command_refuses(
         shutil.copytree("runs/evals/eval-b1", "runs/eval-b1")
     assert main(["eval", "compare", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_artifacts_are_spelled_as_for_show(tmp_path: Path):
+    made = artifact(tmp_path, "end", 1.0, [("a", "x", 1.0)])
+    assert evaluation("evaluate", tmp_path) == evaluation(str(made), tmp_path) == evaluation("eval", tmp_path) == made
+    (made / "scores.json").unlink()
+    with pytest.raises(ArtifactError, match=r"holds no scores.json, .*\n  It is unfinished"):
+        evaluation("evaluate", tmp_path)
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def test_a_prompt_without_tokens_is_refused(renderer: Renderer):
     if not renderer.tokenizer("")["input_ids"]:
         with pytest.raises(RecipeError, match="the prompt has no tokens"):
             asked(renderer, PLAIN, "")
-    with pytest.raises(RecipeError, match="no such way.*left_truncate"):
+    with pytest.raises(RecipeError, match=r"no such way.*left_truncate"):
         Prompts(renderer, 10, "left_trunc")  # type: ignore[arg-type]
 
 

@@ -237,8 +237,8 @@ def test_make_engine(policy: Policy) -> None:
 
 
 def test_width_by_hand() -> None:
-    """64, multiples of 128 up to 1,024, of 256 up to 2,048, of 512 up to 4,096: wide shelves are whole parts of 128."""
-    cases = {1: 64, 64: 64, 65: 128, 129: 256, 500: 512, 513: 640, 1025: 1280, 2049: 2560}
+    """Multiples of 64 up to 512, of 128 up to 1,024, of 256 up to 2,048: at most a fifth is unused beyond 256."""
+    cases = {1: 64, 64: 64, 65: 128, 129: 192, 500: 512, 513: 640, 1025: 1280, 2049: 2560}
     assert {n: width_for(n) for n in cases} == cases
 
 

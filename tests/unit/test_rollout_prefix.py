@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from itertools import combinations
+from itertools import combinations, takewhile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,7 @@ def test_by_hand() -> None:
     header itself, one has nothing in common. 64 and 64 + 80 are multiples of 16, so nothing is lost to the steps.
     """
     header, a, b = tuple(range(64)), tuple(range(100, 180)), tuple(range(200, 280))
-    prompts = [header + a + (1, 2), header + b + (3,), header + a + (4,), (9,) * 200, header + b + (5,), header + (6,)]
+    prompts = [header + a + (1, 2), header + b + (3,), header + a + (4,), (9,) * 200, header + b + (5,), (*header, 6)]
     found = beginnings(prompts)
     assert [p and (p.length, p.users) for p in found.prefix] == [(144, 2), (144, 2), (144, 2), None, (144, 2), (64, 5)]
     assert [p.parent.length for p in found.prefix[:3] if p and p.parent] == [64, 64, 64]
@@ -58,7 +57,7 @@ def test_laws(drawn: list[tuple[list[int], int]]) -> None:
             places = [found.order.index(i) for i in members]
             assert max(places) - min(places) == len(places) - 1
     for i, j in combinations(range(len(prompts)), 2):
-        alike = len(os.path.commonprefix([prompts[i], prompts[j]]))
-        alike = min(alike, len(prompts[i]) - 1, len(prompts[j]) - 1)
+        pairs = zip(prompts[i][:-1], prompts[j][:-1], strict=False)
+        alike = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         common = [p.length for p in chain(found.prefix[i]) if p in set(chain(found.prefix[j]))]
         assert max(common, default=0) > alike - STEP - LEAST

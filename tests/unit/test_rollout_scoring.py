@@ -91,8 +91,8 @@ def test_bf16_scores_are_close(policy: Policy) -> None:
     ]
     assert max(abs(x - y) for x, y in pairs) < 0.1
     # A bf16 logit near 4 is a multiple of 1/64: the differences between two letters would be too.
-    steps = {(a - b) * 64 % 1 for s in rounded for (a,), (b,) in [s.logprobs[:2]] if len(s.logprobs[0]) == 1}
-    assert len(steps) > 1
+    letters = [[x for (x,) in s.logprobs] for s in rounded[::3]]
+    assert len({round((row[0] - row[1]) * 64 % 1, 3) for row in letters}) > 1
 
 
 def _norms_in_float64(model: Any) -> None:
@@ -131,9 +131,9 @@ def test_other_families_score_through_transformers(policy: Policy, name: str, mo
 @MACHINES
 def test_laws_of_engine_and_scorer(policy: Policy, machine: Machine) -> None:
     """Tolerance 0: not a bit depends on the neighbours, though prompts share beginnings with them and not when alone."""
-    check_engine(TorchEngine(policy, machine), requests(9, 40))
+    check_engine(TorchEngine(policy, machine), requests(7, 20))
     # The chain law compares tokens computed behind a prompt with tokens computed in it: equal to rounding.
-    check_scorer(TorchEngine(policy, machine), questions(9), tolerance=1e-4 if machine is MACHINE else 0.1)
+    check_scorer(TorchEngine(policy, machine), questions(7), tolerance=1e-4 if machine is MACHINE else 0.1)
     asked = questions(13)
     together = TorchEngine(policy, machine).score(asked)
     assert TorchEngine(policy, machine).score(asked[::-1])[::-1] == together
@@ -143,13 +143,12 @@ def test_laws_of_engine_and_scorer(policy: Policy, machine: Machine) -> None:
 @MACHINES
 def test_trunks_change_no_bit(policy: Policy, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sequences that read a shared trunk while they are decoded, and those that do not, with rows that outgrow shelves."""
-    asked = requests(16, 120)
-    found = {}
-    for positions in (1, 1 << 40):
+    asked = requests(12, 100)
+    found = []
+    for positions, slots in ((1, 3), (1, 12), (1 << 40, 12)):
         monkeypatch.setattr("burnish.rollout.prompts.TRUNK_POSITIONS", positions)
-        for slots in (3, 16):
-            found[positions, slots] = TorchEngine(policy, replace(machine, slots=slots)).generate(asked)
-    assert all(replies == found[1, 3] for replies in found.values())
+        found.append(TorchEngine(policy, replace(machine, slots=slots)).generate(asked))
+    assert found[0] == found[1] == found[2]
 
 
 def count_tokens(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -171,7 +170,7 @@ def test_a_shared_beginning_is_computed_once(policy: Policy, monkeypatch: pytest
     """
     counts = count_tokens(monkeypatch)
     block = tuple(i * 7 % 240 + 5 for i in range(320))
-    asked = [block + (5 + i, 6 + i, 7, 8, 9) for i in range(20)]
+    asked = [(*block, 5 + i, 6 + i, 7, 8, 9) for i in range(20)]
     engine = TorchEngine(policy, MACHINE)
     letters = engine.score([Continuations(p, ((5,), (6,), (7,), (8,))) for p in asked])
     assert sum(counts) == 420
