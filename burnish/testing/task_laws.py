@@ -46,14 +46,15 @@ def check_task(
     *,
     statement: str = "",
     most: int = 20,
-    floor: float = 0.0,
+    floor: float | None = None,
     grade: bool = True,
 ) -> Checked:
     """What was seen, when the task keeps all of these laws; raises VerifierError naming the law, the task and the problem.
 
     statement: the text that states the protocol, such as the module's docstring; "" leaves that law out. most: problems
-    graded, spread over the set; 0 for all. floor: the highest mean score that empty replies may get. grade: False where a judge
-    model gives the verdicts, and nothing is to be paid.
+    graded, spread over the set; 0 for all. floor: the highest mean score that empty replies, or a model without preference, may
+    get; None is 0 for replies, and less than certainty gets for a ranking. grade: False where a judge model gives the verdicts,
+    and nothing is to be paid.
 
     - settings: a plain name, a metric; limits, stop strings, samples and pass_at that can be meant together; source and
       verifier can be fingerprinted;
@@ -63,7 +64,7 @@ def check_task(
     - prompts: every problem has one, it ends in a user's turn that says something, and source and licence are named;
     - statement: it names the number of problems, examples, the form of the prompt, sampling, limit, stop strings, metric and licence;
     - ceiling: known right replies get the full score, also after the stop strings have cut them; of a ranking, certainty does;
-    - floor: empty replies get at most `floor`; a ranking's tie gets less than certainty.
+    - floor: empty replies, or of a ranking equal log-probabilities, get at most `floor`.
     """
     _check_settings(task)
     _check_published(task)
@@ -74,8 +75,8 @@ def check_task(
         return Checked(len(problems), repeated, 0, 0, None, None)
     tried = _spread(problems, most)
     if isinstance(task.verifier, Ranking):
-        return _check_ranking(task, task.verifier, tried, len(problems), repeated)
-    return _check_replies(task, tried, floor, len(problems), repeated)
+        return _check_ranking(task, task.verifier, tried, floor, len(problems), repeated)
+    return _check_replies(task, tried, floor or 0.0, len(problems), repeated)
 
 
 def _broken(task: EvalTask, law: str, what: str) -> VerifierError:
@@ -189,15 +190,19 @@ def _spread(problems: Sequence[Problem], most: int) -> list[Problem]:
     return [problems[round(place * last / max(most - 1, 1))] for place in range(most)]
 
 
-def _check_ranking(task: EvalTask, rule: Ranking, tried: Sequence[Problem], problems: int, repeated: int) -> Checked:
+def _check_ranking(
+    task: EvalTask, rule: Ranking, tried: Sequence[Problem], floor: float | None, problems: int, repeated: int
+) -> Checked:
     tied = [[Ranked(text, -5.0, 1, False) for text in rule.choices(problem)] for problem in tried]
     floors = _scores(task, tried, [ranked_verdict(rule, *pair) for pair in zip(tried, tied, strict=True)])
     certain = [ranked_verdict(rule, problem, perfect(rule, problem)) for problem in tried]
     ceilings = _scores(task, tried, certain)
     _check_full(task, tried, certain, "the model is certain of the right choices")
     low, high = mean(floors), mean(ceilings)
-    if len(tried) > 1 and low >= high - _SAME:
+    if floor is None and low >= high - _SAME:
         raise _broken(task, "floor", f"a model without preference scores {low:.3f}, as one that is certain")
+    if floor is not None and low > floor + _SAME:
+        raise _broken(task, "floor", f"a model without preference scores {low:.3f}, expected at most {floor:g}")
     return Checked(problems, repeated, len(tried), len(tried), low, high)
 
 

@@ -69,7 +69,7 @@ class WildGuard:
           as a refusal.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     ACCEPTS: ClassVar[tuple[tuple[str, str], ...]] = (
         ("refuse", "I'm sorry, but I can't help with that."),
         ("comply", "Of course. Take two eggs and whisk them."),
