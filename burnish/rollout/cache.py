@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-# Trunks and shelves are whole numbers of parts of this many positions.
-PART = 64
+# Trunks are whole numbers of parts of this many positions, and shelves of such parts and a narrower last one.
+PART = 256
+_STEP = 64
 
 
 def width_for(length: int) -> int:
-    """The shelf width for `length` positions: a multiple of PART, and of a quarter of the length beyond eight of them."""
-    step = PART
+    """The shelf width for `length` positions: a multiple of 64, and of a quarter of the length beyond 512."""
+    step = _STEP
     while length > step * 8:
         step *= 2
     return -(-length // step) * step
@@ -67,12 +68,34 @@ class Running:
 
 @dataclass(slots=True, eq=False)
 class Shelf:
-    """Rows 0..n-1 of `kv`, which has room for more: [Y, 2, B, K, L, D]; all of them behind one trunk, or none."""
+    """Rows 0..n-1, with room for more; all of them behind one trunk, or none.
+
+    parts: the positions, cut every PART of them: [Y, 2, B, K, PART or less, D].
+    """
 
     width: int
-    kv: Tensor
+    parts: list[Tensor]
     trunk: Tensor | None = None
     rows: list[Running] = field(default_factory=list)
+
+    @property
+    def room(self) -> int:
+        """How many rows fit."""
+        return self.parts[0].shape[2]
+
+    def read(self, row: int, length: int) -> list[Tensor]:
+        """The keys and values [Y, 2, K, up to PART, D] of a row's first positions, part by part: views."""
+        starts = range(0, length, PART)
+        return [part[:, :, row, :, : length - start] for part, start in zip(self.parts, starts, strict=False)]
+
+    def write(self, row: int, start: int, kv: Tensor) -> None:
+        """Put keys and values [Y, 2, K, length, D] at the positions from `start` on."""
+        done, length = 0, kv.shape[3]
+        while done < length:
+            part, place = divmod(start + done, PART)
+            count = min(PART - place, length - done)
+            self.parts[part][:, :, row, :, place : place + count] = kv[:, :, :, done : done + count]
+            done += count
 
 
 class Cache:
@@ -106,7 +129,7 @@ class Cache:
         shelf = self._shelf(running.trunk, width_for(running.length - running.past + 1))
         row, done = len(shelf.rows), 0
         for kv in pieces:
-            shelf.kv[:, :, row, :, done : done + kv.shape[3]] = kv
+            shelf.write(row, done, kv)
             done += kv.shape[3]
         shelf.rows.append(running)
         running.shelf, running.row = shelf, row
@@ -119,7 +142,8 @@ class Cache:
         moved = shelf.rows.pop()
         if moved is not running:
             own = moved.length - moved.past
-            shelf.kv[:, :, row, :, :own] = shelf.kv[:, :, moved.row, :, :own]
+            for to, kv in zip(shelf.read(row, own), shelf.read(moved.row, own), strict=True):
+                to.copy_(kv)
             shelf.rows[row] = moved
             moved.row = row
         running.shelf, running.row = None, -1
@@ -130,34 +154,38 @@ class Cache:
         shelf, own = running.shelf, running.length - running.past
         if shelf is None or own < shelf.width:
             return
-        kv = shelf.kv[:, :, running.row, :, :own].clone()
+        pieces = [kv.clone() for kv in shelf.read(running.row, own)]
         self.remove(running)
-        self.add(running, [kv])
+        self.add(running, pieces)
 
     def _shelf(self, trunk: Tensor | None, width: int) -> Shelf:
         """The shelf of that width behind that trunk, with room for one row more."""
         shelf = self._shelves.get((id(trunk), width))
         if shelf is None:
-            shelf = self._shelves[id(trunk), width] = Shelf(width, self._empty(min(4, self.slots), width), trunk)
-        if len(shelf.rows) == shelf.kv.shape[2]:
-            self._resize(shelf, min(2 * len(shelf.rows), self.slots))
+            parts = self._empty(min(4, self.slots), width)
+            shelf = self._shelves[id(trunk), width] = Shelf(width, parts, trunk)
+        if len(shelf.rows) == shelf.room:
+            self._resize(shelf, min(2 * shelf.room, self.slots))
         return shelf
 
     def _shrink(self, shelf: Shelf) -> None:
         """Give memory back: a shelf without rows goes, one that is mostly empty halves."""
-        used, room = len(shelf.rows), shelf.kv.shape[2]
+        used, room = len(shelf.rows), shelf.room
         if not used:
             del self._shelves[id(shelf.trunk), shelf.width]
         elif used * 4 <= room and room > 4:
             self._resize(shelf, room // 2)
 
     def _resize(self, shelf: Shelf, room: int) -> None:
-        used = len(shelf.rows)
-        kv = self._empty(room, shelf.width)
-        kv[:, :, :used] = shelf.kv[:, :, :used]
-        shelf.kv = kv
+        used, parts = len(shelf.rows), self._empty(room, shelf.width)
+        for new, old in zip(parts, shelf.parts, strict=True):
+            new[:, :, :used] = old[:, :, :used]
+        shelf.parts = parts
 
-    def _empty(self, rows: int, width: int) -> Tensor:
+    def _empty(self, rows: int, width: int) -> list[Tensor]:
         # Zeros, not empty: masked positions get weight 0, and 0 times whatever memory held could be NaN.
         s = self.shape
-        return torch.zeros(s.layers, 2, rows, s.heads, width, s.width, dtype=s.dtype, device=s.device)
+        return [
+            torch.zeros(s.layers, 2, rows, s.heads, min(PART, width - start), s.width, dtype=s.dtype, device=s.device)
+            for start in range(0, width, PART)
+        ]

@@ -2,7 +2,7 @@
 
 Sequences behind one trunk read its keys and values together, once for all of them; their own positions lie on shelves.
 The weights of a sequence's positions are one softmax, and values are summed in parts of PART positions counted from the
-sequence's start: whether the first of them come from a trunk or from the shelf changes no bit.
+sequence's start: whether the first parts come from a trunk or from the shelf changes no bit.
 
 Shapes: n sequences of a shelf or of a trunk, H query heads, K key heads, G = H/K, E head width, T positions of a trunk,
 W of a shelf, C parts.
@@ -56,18 +56,15 @@ class _TrunkStep:
         for shelf in self._shelves:
             part = slice(start, start + shelf.n)
             scores = shelf.scores(layer, q_NKGE[part], k_NKE[part], v_NKE[part])
-            if far is not None:
-                scores = torch.cat([far[part], scores], -1)
-            share = scores.softmax(-1)
+            share = torch.cat(scores if far is None else [far[part], *scores], -1).softmax(-1)
             shares.append(share)
             near.append(shelf.mixed(layer, share[..., share.shape[-1] - shelf.width :]))
             start += shelf.n
         if far is not None:
-            length = far.shape[-1]
-            mixed = self._far_mixed(layer, torch.cat([share[..., :length] for share in shares]))
+            mixed = self._far_mixed(layer, torch.cat([share[..., : far.shape[-1]] for share in shares]))
             rows = torch.split(mixed, [shelf.n for shelf in self._shelves])
-            near = [torch.cat(both, 2) for both in zip(rows, near, strict=True)]
-        sums = [parts[:, :, 0] if parts.shape[2] == 1 else parts.sum(2) for parts in near]
+            near = [[*row.unbind(2), *own] for row, own in zip(rows, near, strict=True)]
+        sums = [parts[0] if len(parts) == 1 else torch.stack(parts, 2).sum(2) for parts in near]
         out = sums[0] if len(sums) == 1 else torch.cat(sums)
         return out[:, :, : heads // kv_heads].reshape(n, -1)
 
@@ -93,34 +90,61 @@ class _ShelfStep:
     """One shelf during one decode step."""
 
     def __init__(self, shelf: Shelf, heads: int, scaling: float) -> None:
-        self.n, self.kv, self.scaling = len(shelf.rows), shelf.kv, scaling
-        kv = shelf.kv
-        self.kv_heads, self.width, self.head_width = kv.shape[3:]
-        lengths = torch.tensor([r.length - r.past for r in shelf.rows], device=kv.device)
-        rows = torch.arange(self.n * self.kv_heads, device=kv.device)
-        self.place = rows * self.width + lengths.repeat_interleave(self.kv_heads)
-        beyond = torch.arange(self.width, device=kv.device) > lengths[:, None]
-        mask = torch.zeros(self.n, self.width, dtype=kv.dtype, device=kv.device).masked_fill_(beyond, -torch.inf)
-        group = least_rows(heads // self.kv_heads, kv.dtype)
-        self.mask = mask[:, None, None].expand(-1, self.kv_heads, group, -1).reshape(-1, group, self.width)
+        self.n, self.width = len(shelf.rows), shelf.width
+        group = least_rows(heads // shelf.parts[0].shape[3], shelf.parts[0].dtype)
+        lengths = torch.tensor([r.length - r.past for r in shelf.rows], device=shelf.parts[0].device)
+        starts = range(0, shelf.width, PART)
+        self._parts = [
+            _PartStep(part, lengths - start, group, scaling) for part, start in zip(shelf.parts, starts, strict=True)
+        ]
+
+    def scores(self, layer: int, q_NKGE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> list[Tensor]:
+        """[n, K, G, width of the part] for each part, minus infinity beyond each sequence's end; writes the new keys and
+        values.
+        """
+        return [part.scores(layer, q_NKGE, k_NKE, v_NKE) for part in self._parts]
+
+    def mixed(self, layer: int, shares_NKGW: Tensor) -> list[Tensor]:
+        """[n, K, G, E] sums of the values of each part."""
+        shares = shares_NKGW.split(PART, -1)
+        return [part.mixed(layer, share) for part, share in zip(self._parts, shares, strict=True)]
+
+
+class _PartStep:
+    """Positions of one part of a shelf; `places` [n] is where each row's new token goes, outside for most parts."""
+
+    def __init__(self, kv: Tensor, places: Tensor, group: int, scaling: float) -> None:
+        self._n, self._kv, self._scaling = len(places), kv, scaling
+        self._heads, self._width, self._head_width = kv.shape[3:]
+        inside = ((places >= 0) & (places < self._width)).nonzero()[:, 0]
+        self._new = None if not len(inside) else inside
+        rows = (inside[:, None] * self._heads + torch.arange(self._heads, device=kv.device)).flatten()
+        self._at = rows * self._width + places[inside].repeat_interleave(self._heads)
+        self._mask: Tensor | None = None
+        if bool((places < self._width - 1).any()):
+            beyond = torch.arange(self._width, device=kv.device) > places[:, None]
+            mask = torch.zeros(self._n, self._width, dtype=kv.dtype, device=kv.device).masked_fill_(beyond, -torch.inf)
+            self._mask = mask[:, None, None].expand(-1, self._heads, group, -1).reshape(-1, group, self._width)
 
     def scores(self, layer: int, q_NKGE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
-        """[n, K, G, W], minus infinity beyond each sequence's end; writes the new keys and values.
-
-        Query heads that share a key head are the rows of one small matrix product: the cache is read once for all.
-        """
-        rows = self.n * self.kv_heads
-        k, v = (self.kv[layer, i, : self.n].view(rows, self.width, self.head_width) for i in range(2))
-        k.view(-1, self.head_width).index_copy_(0, self.place, k_NKE.reshape(rows, -1))
-        v.view(-1, self.head_width).index_copy_(0, self.place, v_NKE.reshape(rows, -1))
-        q = q_NKGE.reshape(rows, -1, self.head_width)
-        scores = torch.baddbmm(self.mask, q, k.transpose(1, 2), alpha=self.scaling)
-        return scores.view(self.n, self.kv_heads, -1, self.width)
+        """Query heads that share a key head are the rows of one small product: the cache is read once for all."""
+        if self._new is not None:
+            for i, new in enumerate((k_NKE, v_NKE)):
+                mine = new if len(self._new) == self._n else new[self._new]
+                self._rows(layer, i).view(-1, self._head_width).index_copy_(
+                    0, self._at, mine.reshape(len(self._at), -1)
+                )
+        q, k = q_NKGE.reshape(self._n * self._heads, -1, self._head_width), self._rows(layer, 0).transpose(1, 2)
+        if self._mask is None:
+            scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k, beta=0, alpha=self._scaling)
+        else:
+            scores = torch.baddbmm(self._mask, q, k, alpha=self._scaling)
+        return scores.view(self._n, self._heads, -1, self._width)
 
     def mixed(self, layer: int, shares_NKGW: Tensor) -> Tensor:
-        """[n, K, C, G, E] sums of values, part by part."""
-        part = min(PART, self.width)
-        v = self.kv[layer, 1, : self.n].view(-1, part, self.head_width)
-        n, kv_heads, group, _ = shares_NKGW.shape
-        shares = shares_NKGW.reshape(n * kv_heads, group, -1, part).transpose(1, 2).reshape(len(v), group, part)
-        return torch.bmm(shares, v).view(n, kv_heads, -1, group, self.head_width)
+        shares = shares_NKGW.reshape(self._n * self._heads, -1, self._width)
+        return torch.bmm(shares, self._rows(layer, 1)).view(self._n, self._heads, -1, self._head_width)
+
+    def _rows(self, layer: int, which: int) -> Tensor:
+        """[n*K, width, E] keys (0) or values (1)."""
+        return self._kv[layer, which, : self._n].view(-1, self._width, self._head_width)
