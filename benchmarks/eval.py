@@ -1,6 +1,6 @@
 """Evaluation beside lm-evaluation-harness: the same items, prompts and token limits, wall time in turns, agreement item by item.
 
-    python benchmarks/eval.py --data DIR [--families gsm8k,ifeval,bbh,truthfulqa,mmlu] [--items 4] [--tokens 64] [--rounds 3]
+    python benchmarks/eval.py --data DIR [--families gsm8k,gsm8k_cot,ifeval,bbh,truthfulqa,mmlu] [--items 4] [--tokens 64] [--rounds 3]
 
 Both are asked the same texts (lm-eval's own task files; ours in its form), greedy, on the processor, in bf16 and in float32. lm-eval
 runs its Hugging Face backend with the batch size that was fastest in a trial on a part of the items; ours the torch engine. A round's
@@ -40,6 +40,7 @@ from burnish.pipeline.progress import Console
 # What is timed of each family: for one of --items, so many of every task. IFEval's prompts are short and without examples.
 TIMED: dict[str, tuple[float, tuple[str, ...]]] = {
     "gsm8k": (1, ("gsm8k_lm_eval",)),
+    "gsm8k_cot": (1, ("gsm8k_cot_lm_eval",)),
     "ifeval": (2, ("ifeval_lm_eval", "ifeval_lm_eval_loose")),
     "bbh": (0.5, ("bbh_lm_eval",)),
     "truthfulqa": (1, ("truthfulqa_mc2_lm_eval",)),

@@ -18,6 +18,7 @@ from burnish.core.types import Problem
 from burnish.data.source import DerivedSource, Source
 from burnish.eval.task import EvalTask
 from burnish.eval.tasks.catalogue import find
+from burnish.eval.tasks.lm_eval import SEED
 
 BBH_TASKS = ("boolean_expressions", "navigate", "object_counting")
 SUBJECTS = ("abstract_algebra", "high_school_geography", "philosophy")
@@ -119,11 +120,16 @@ def theirs(parts: Sequence[Part], data: Path, tokens: int | None = None) -> dict
 
 def ask(model: Any, tasks: dict[str, Any], items: int) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """The harness's samples in the order of the items, by YAML file and filter. model: an instance of lm_eval's LM."""
-    from lm_eval.evaluator import simple_evaluate
+    # What simple_evaluate does around this, reading every task file installed and asking the machine for its state, is no part of
+    # asking these, and would be counted against the harness.
+    from lm_eval.evaluator import evaluate
 
-    found = simple_evaluate(
-        model, tasks=list(tasks.values()), limit=items, bootstrap_iters=0, log_samples=True, verbosity="ERROR"
-    )
+    for task in tasks.values():
+        task.set_fewshot_seed(seed=SEED)
+    found = evaluate(
+        model, {"tasks": {task.config.task: task for task in tasks.values()}, "groups": {}}, limit=items, bootstrap_iters=0,
+        log_samples=True, verbosity="ERROR",
+    )  # fmt: skip
     names = {task.config.task: file for file, task in tasks.items()}
     samples: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for name, rows in found["samples"].items():

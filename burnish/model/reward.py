@@ -33,6 +33,9 @@ class RewardModel:
 
     def __init__(self, policy: Policy, head_1D: Tensor) -> None:
         self.policy, self.renderer, self.machine = policy, policy.renderer, policy.machine
+        # transformers gives the padding token's embedding no gradient, and many models pad with the token that ends turns,
+        # which is where the score is read. Rows are never padded here, so every token is a real one.
+        policy.model.get_input_embeddings().padding_idx = None
         self.model = _Scored(policy.model, head_1D.to(policy.device))
 
     @classmethod

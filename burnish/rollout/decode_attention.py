@@ -106,7 +106,7 @@ class _ShelfStep:
 
     def mixed(self, layer: int, shares_NKGW: Tensor) -> list[Tensor]:
         """[n, K, G, E] sums of the values of each part."""
-        shares = shares_NKGW.split(PART, -1)
+        shares = torch.split(shares_NKGW, PART, -1)
         return [part.mixed(layer, share) for part, share in zip(self._parts, shares, strict=True)]
 
 

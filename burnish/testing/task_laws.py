@@ -47,13 +47,14 @@ def check_task(
     statement: str = "",
     most: int = 20,
     floor: float | None = None,
+    lost: int = 0,
     grade: bool = True,
 ) -> Checked:
     """What was seen, when the task keeps all of these laws; raises VerifierError naming the law, the task and the problem.
 
     statement: the text that states the protocol, such as the module's docstring; "" leaves that law out. most: problems
     graded, spread over the set; 0 for all. floor: the highest mean score that empty replies, or a model without preference, may
-    get; None is 0 for replies, and less than certainty gets for a ranking. grade: False where a judge model gives the verdicts,
+    get; None is 0 for replies, and less than certainty gets for a ranking. lost: right replies that a published protocol's stop strings cut off. grade: False where a judge model gives the verdicts,
     and nothing is to be paid.
 
     - settings: a plain name, a metric; limits, stop strings, samples and pass_at that can be meant together; source and
@@ -66,8 +67,7 @@ def check_task(
     - ceiling: known right replies get the full score, also after the stop strings have cut them; of a ranking, certainty does;
     - floor: empty replies, or of a ranking equal log-probabilities, get at most `floor`.
     """
-    _check_settings(task)
-    _check_published(task)
+    check_protocol(task)
     problems, repeated = _check_problems(task, data)
     if statement:
         _check_statement(task, statement, len(problems))
@@ -76,7 +76,15 @@ def check_task(
     tried = _spread(problems, most)
     if isinstance(task.verifier, Ranking):
         return _check_ranking(task, task.verifier, tried, floor, len(problems), repeated)
-    return _check_replies(task, tried, floor or 0.0, len(problems), repeated)
+    return _check_replies(task, tried, (floor or 0.0, lost), len(problems), repeated)
+
+
+def check_protocol(task: EvalTask, statement: str = "") -> None:
+    """Nothing, when the task keeps those laws of `check_task` that need no data: settings, published, statement."""
+    _check_settings(task)
+    _check_published(task)
+    if statement:
+        _check_statement(task, statement, getattr(task.source, "count", None) or 0)
 
 
 def _broken(task: EvalTask, law: str, what: str) -> VerifierError:
@@ -206,8 +214,11 @@ def _check_ranking(
     return Checked(problems, repeated, len(tried), len(tried), low, high)
 
 
-def _check_replies(task: EvalTask, tried: Sequence[Problem], floor: float, problems: int, repeated: int) -> Checked:
-    rule = task.of_replies
+def _check_replies(
+    task: EvalTask, tried: Sequence[Problem], allowed: tuple[float, int], problems: int, repeated: int
+) -> Checked:
+    """allowed: the mean score of empty replies, and how many right ones the stop strings may cut off."""
+    rule, (floor, lost) = task.of_replies, allowed
     low = mean(_scores(task, tried, graded_many(rule, [(problem, "") for problem in tried])))
     if low > floor + _SAME:
         raise _broken(task, "floor", f"empty replies score {low:.3f}, expected at most {floor:g}")
@@ -218,11 +229,17 @@ def _check_replies(task: EvalTask, tried: Sequence[Problem], floor: float, probl
         verdicts = graded_many(rule, list(zip(known, replies, strict=True)))
         _check_full(task, known, verdicts, "the reply is the known right one")
         high = mean(_scores(task, known, verdicts))
-        cut = [(problem, shortened(problem.solution, task.sampling.stop)) for problem in known]
-        changed = [pair for pair in cut if pair[1] != pair[0].solution]
-        what = "the reply is the known right one, cut at the stop strings"
-        _check_full(task, [problem for problem, _ in changed], graded_many(rule, changed), what)
+        _check_cut(task, known, lost)
     return Checked(problems, repeated, len(tried), len(known), low, high)
+
+
+def _check_cut(task: EvalTask, known: Sequence[Problem], lost: int) -> None:
+    cut = [(problem, shortened(problem.solution, task.sampling.stop)) for problem in known]
+    changed = [pair for pair in cut if pair[1] != pair[0].solution]
+    verdicts = graded_many(task.of_replies, changed)
+    if sum(verdict.score is None or verdict.score < FULL for verdict in verdicts) > lost:
+        what = "the reply is the known right one, cut at the stop strings"
+        _check_full(task, [problem for problem, _ in changed], verdicts, what)
 
 
 def shortened(reply: str, stop: Sequence[str]) -> str:

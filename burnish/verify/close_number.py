@@ -56,7 +56,7 @@ class CloseNumber:
         if found is None:
             return Verdict(0.0, f"{how}, wanted {target}")
         apart = abs(found.value - wanted.value)
-        return Verdict(float(apart < Fraction(self.within)), f"{how} {_shown(found.value)}, wanted {target}")
+        return Verdict(float(apart < Fraction(str(self.within))), f"{how} {_shown(found.value)}, wanted {target}")
 
 
 @lru_cache(maxsize=4096)

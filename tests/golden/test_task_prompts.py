@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +38,7 @@ OPEN = {"MIT", "Apache-2.0", "CC-BY-4.0"}
 NOT_SHOWN = (
     "math", "harmbench", "xstest", "jailbreaktrigger", "do_anything_now", "wildguardtest", "wildjailbreak", "hh_rlhf", "bbh", "gpqa", "agieval",
 )  # fmt: skip
-END = 120  # characters shown of what prompts have in common
+END = 40  # characters shown of what prompts have in common
 
 
 def task_of(name: str) -> EvalTask:
@@ -89,8 +88,13 @@ def shown(task: EvalTask, problems: Sequence[Problem]) -> str:
     if {problem.licence for problem in picked} <= OPEN and not task.unseen and not task.name.startswith(NOT_SHOWN):
         lists = choices(task, first)
         return texts[0] + "".join(f"\n--- choice {place}: {text!r}" for place, text in enumerate(lists))
-    head, tail = os.path.commonprefix(texts), os.path.commonprefix([text[::-1] for text in texts])[::-1]
-    return f"{head[:END]}\n--- not shown: {first.licence} ---\n{tail[-END:]}"
+    head, tail = alike(texts), alike([text[::-1] for text in texts])[::-1]
+    return f"{head}\n--- not shown: {first.licence} ---\n{tail}"
+
+
+def alike(texts: Sequence[str]) -> str:
+    """What all of them begin with, END characters at most."""
+    return next((texts[0][:n] for n in range(END, 0, -1) if len({text[:n] for text in texts}) == 1), "")
 
 
 def test_first_prompts_and_settings_are_the_reviewed_ones(data_dir: Path, update_golden: bool) -> None:

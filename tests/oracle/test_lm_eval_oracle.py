@@ -4,7 +4,7 @@ Without a model: prompts, continuations, settings, and the grades of scripted re
 the bundled model, greedy in float32 on the processor: replies and log-probabilities too, over a few items a task.
 
 Known differences, none counted as agreement: the harness's IFEval asks prompts 1122 and 1129, for '#' and '!', with a random letter
-on each call. docs/reference/rankings.md has a measurement over more items.
+on each call. benchmarks/eval.py counts the agreement over more items (benchmarks/results/eval-*.json).
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def test_reward_models_train_as_trls_do(tmp_path: Path, trl: Any) -> None:
         model,
         args=config,
         train_dataset=Dataset.from_list(data),
-        processing_class=AutoTokenizer.from_pretrained(folder),
+        processing_class=AutoTokenizer.from_pretrained(tmp_path / "untrained"),
     )
     trainer.train()
     ctx = context(tmp_path, "out", SMALL_PARTS)

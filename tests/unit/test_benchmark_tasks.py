@@ -35,17 +35,6 @@ SETTINGS: dict[str, tuple[int, int, int, int, int, bool]] = {
     "humaneval_pass1": (164, 0, 512, 1, 1, True), "mbpp": (500, 0, 512, 20, 10, True), "mbppplus_pass1": (378, 0, 512, 1, 1, True),
     "svamp": (1000, 8, 512, 1, 1, True), "gsm_hard": (1319, 8, 512, 1, 1, True), "mgsm": (2750, 0, 2048, 1, 1, True),
 }  # fmt: skip
-WHOLE = (
-    "gsm8k",
-    "popqa",
-    "bbh",
-    "ifeval",
-    "humaneval_pass1",
-    "humanevalplus_pass1",
-    "mbpp_pass1",
-    "mbppplus_pass1",
-    "drop_dev_shots_spans",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -302,33 +291,3 @@ def test_shared_words_by_hand() -> None:
     assert shared_words("A b b, c", "b B d") == pytest.approx(4 / 7)
     assert shared_words("", "a") == shared_words("a", "b") == 0.0
     assert shared_words("x y", "y x") == 1.0
-
-
-@pytest.mark.parametrize(
-    "name", ["gsm8k", "gsm8k_plain", "math", "math_plain", "math_500", "popqa", "bbh", "drop_dev_shots_spans", "ifeval"]
-)
-def test_a_sample_of_the_gold_replies_scores_one_and_empty_ones_nothing(name: str, data_dir: Path) -> None:
-    task = find(name)
-    problems = task.problems(data_dir)
-    assert len(problems) == task.n
-    step = max(1, len(problems) // 12)
-    for problem in problems[::step]:
-        assert graded(task.verifier, problem, "").score == 0.0
-        if problem.solution:
-            verdict = graded(task.verifier, problem, problem.solution)
-            assert verdict.score == 1.0, verdict.why
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", WHOLE)
-def test_every_gold_reply_scores_one_and_every_empty_one_nothing(name: str, data_dir: Path) -> None:
-    task = find(name)
-    problems = task.problems(data_dir)
-    known = [problem for problem in problems if problem.solution]
-    # No reply to IFEval is known; and of BIG-Bench Hard, three questions that no reply can answer by the published rule.
-    assert len(known) == {"ifeval": 0, "bbh": 6508}.get(name, task.n)
-    grade_many = getattr(task.verifier, "grade_many", lambda items: [graded(task.verifier, *item) for item in items])
-    wrong = [verdict.why for verdict in grade_many([(p, p.solution) for p in known]) if verdict.score != 1.0]
-    assert not wrong, wrong[:3]
-    assert {verdict.score for verdict in grade_many([(problem, "") for problem in problems])} == {0.0}

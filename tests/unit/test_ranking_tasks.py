@@ -16,7 +16,6 @@ from burnish.eval.ranking import Ranked, Ranking
 from burnish.eval.task import EvalTask
 from burnish.eval.tasks import bbh, lm_eval, mmlu, truthfulqa
 from burnish.eval.tasks.catalogue import find
-from burnish.verify.base import graded
 
 RANKED = ("truthfulqa", "truthfulqa_mc1", "mmlu_mc", "truthfulqa_mc1_lm_eval", "truthfulqa_mc2_lm_eval", "mmlu_lm_eval")
 WRITTEN = ("gsm8k_lm_eval", "gsm8k_lm_eval_strict", "gsm8k_cot_lm_eval", "gsm8k_cot_lm_eval_strict", "bbh_lm_eval")
@@ -45,17 +44,6 @@ def test_the_ceiling_is_one_and_the_floor_a_guess(name: str, data_dir: Path) -> 
         assert floor / len(problems) == pytest.approx(chance / len(problems))
     elif name.startswith("mmlu"):
         assert floor == sum(json.loads(problem.check.target)["letter"] == "A" for problem in problems)
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_written_answers_have_a_ceiling_and_a_floor(name: str, data_dir: Path) -> None:
-    """The worked solutions end in "#### N", "The answer is N." (GSM8K) or are "So the answer is X." (BBH), as the examples do."""
-    task = find(name)
-    problems = task.problems(data_dir)
-    assert len(problems) == task.n
-    scores = [graded(task.verifier, problem, problem.solution).score for problem in problems[::7]]  # type: ignore[arg-type]
-    assert set(scores) == {1.0}
-    assert {graded(task.verifier, problem, "").score for problem in problems[::7]} == {0.0}  # type: ignore[arg-type]
 
 
 def test_truthfulqa_is_asked_in_one_user_turn(data_dir: Path) -> None:

@@ -6,7 +6,7 @@ Protocol: olmes `agi_eval_english:0shot_cot::tulu3` (arXiv:2411.15124 section 7,
 instructions, "Passage: …" where there is one, "Question: …", lines " (A) …", an empty line and the instructions again. Chat
 template, no prefill, greedy, 2,048 new tokens, no stop strings. The last "Therefore, the answer is (X)", else two fallbacks
 (rule "agieval"). Mean over the tasks.
-Variants: "stated" grades the same replies by the corrected rule. split="sample": five questions of each task, which may be looked
+Variants: "stated" grades the same replies by the corrected rule. split="sample": five questions of each task, 40 in all, which may be looked
 at during development; no published score belongs beside them.
 Traps: choices whose text begins with a capital A to E lose it ("Boston" is asked as "oston"); the last fallback takes any
 capital A to E in the reply.

@@ -1,5 +1,6 @@
 """AlpacaEval 2 (arXiv:2404.04475): 805 instructions, a model's reply against that of gpt4_1106_preview, length-controlled.
 
+Source: instructions and the baseline's replies as tatsu-lab/alpaca_eval keeps them; licence CC-BY-NC-4.0.
 Protocol: the instruction as the user's message, no system prompt, chat template, greedy, up to 8,192 new tokens (olmes
 `alpaca_eval_v2::tulu`). A model whose context is shorter is asked with `--overlong shorten_reply`: the paper's runs had a
 context of 4,096, and every reply had what the longest of the 805 prompts left of it.

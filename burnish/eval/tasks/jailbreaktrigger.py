@@ -1,5 +1,6 @@
 """JailbreakTrigger of TrustLLM (arXiv:2401.05561): 400 jailbreak prompts in 14 styles of attack.
 
+Source: the jailbreak set of HowieHwong/TrustLLM; licence MIT.
 Protocol: `safety.py`. Right: the reply refuses. Metric: mean over the styles of the share refused (safety-eval
 `inverted_macro_asr`).
 

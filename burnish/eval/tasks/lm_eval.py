@@ -1,5 +1,6 @@
 """Five benchmarks in the form of lm-evaluation-harness 0.4.13 (MIT), to compare with numbers made by it, item by item.
 
+Sources: those of the benchmarks' own files, whole: GSM8K 1,319 problems, IFEval 541, BIG-Bench Hard 6,511, TruthfulQA 817, MMLU 14,042.
 Prompts are plain text without a chat template; examples stand before the question, parted by an empty line; greedy. Where a choice is
 ranked it stands behind a space. The first of equals counts, as in numpy's argmax.
 
@@ -17,8 +18,10 @@ ranked it stands behind a space. The first of equals counts, as in numpy's argma
 | mmlu_lm_eval | mmlu, acc: mean over questions | 5 (--num_fewshot 5), the dev split's | - | - | the most probable letter |
 
 Traps: the examples of gsm8k are drawn with one generator (seed 1234) for all questions, so those of a question depend on how many
-stand before it; they keep GSM8K's calculator marks <<48/2=24>>. The stop "Q" of bbh ends a reply at any capital Q. The last
-character of what bbh reads is dropped, whatever it is. lm-eval's default for IFEval draws random letters for prompts 1122 and 1129.
+stand before it; they keep GSM8K's calculator marks <<48/2=24>>. The stop "Q" of bbh ends a reply at any capital Q, so
+that seven questions, whose answer is (Q), cannot be answered. The last character of what bbh reads is dropped,
+whatever it is. lm-eval's default for IFEval draws random letters for prompts 1122 and 1129.
+Equal log-probabilities in truthfulqa_mc1 go to the first choice, which in the file is always the true one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Protocol: olmes `minerva_math::tulu` as the paper reads it (arXiv:2411.15124 tab
 examples as turns, "Problem:" line, problem, empty line, "Solution:"; then the problem in the same form. Chat template, no
 prefill, no stop strings, greedy, 1,024 new tokens. exact_match_flex: Minerva's phrase, the last box or the last formula equals the
 reference by sympy or by Hendrycks' normal form (rule "flex"). Mean over the subjects.
-Variants: "plain", the problem and one line that asks for a box, compared by the corrected rule, plain mean. "500", MATH-500, the
+Variants: "plain", the problem and one line that asks for a box, 2,048 new tokens, by the corrected rule, plain mean. "500", MATH-500, the
 500 test problems of Lightman et al. (arXiv:2305.20050), in that form.
 Traps: the primary metric of the published configuration is the strict one, up to ten points lower; the examples' stray brace and
 their two lone backslashes are part of the prompt.

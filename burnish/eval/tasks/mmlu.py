@@ -1,5 +1,7 @@
 """MMLU (arXiv:2009.03300): test split, 14,042 questions in 57 subjects.
 
+Source: test and dev split (data/sources/multiple_choice.py names the repository); licence MIT.
+
 `mmlu`, as Tülu 3 reports it. Protocol: olmes `mmlu:cot::summarize` (arXiv:2411.15124 tables 6 and 24). No examples, one user turn:
 "The following are multiple choice questions about SUBJECT. Summarize your reasoning concisely, …", the question after
 "Question: ", four lines " A. …". Chat template, no prefill, greedy, 512 new tokens, stop "Question:". The first of five

@@ -1,5 +1,6 @@
 """MT-Bench (arXiv:2306.05685): 80 questions of two turns in 8 categories, each reply rated from 1 to 10 by a judge model.
 
+Source: question.jsonl of lm-sys/FastChat; licence Apache-2.0.
 Protocol: the first turn as the user's message, then the model's reply and the second turn; no system prompt, chat template,
 1,024 new tokens a turn. FastChat draws writing and roleplay at temperature 0.7, STEM and humanities at 0.1, the rest greedily;
 here all is greedy, which is this task's one setting of sampling.

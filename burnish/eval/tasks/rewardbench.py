@@ -1,5 +1,6 @@
 """RewardBench (arXiv:2403.13787): 2,985 prompts with a chosen and a rejected reply, 23 subsets in four sections.
 
+Source: allenai/reward-bench, split filtered; licence ODC-BY-1.0. Not pinned. Chat template; prompts as they stand.
 Score of a pair: 1 when the chosen reply is put first, 0 when the rejected one is, 0.5 for a tie. Who puts them in order:
     rewardbench        a model, by the log-probability of the whole reply after the prompt in its chat template, the end-of-turn
                        token not included; no reference model
@@ -14,6 +15,7 @@ like the code subsets together. The "prior sets" of the paper's table are other 
 Traps: EXAMPLE_COUNTS has 250 for xstest-should-refuse and 154 for xstest-should-respond; the counts of the rows stand in by_category. A
 policy's log-probabilities prefer short replies by sum, and DPO models are published against their reference model.
 Other pairs (`pairs`): HH-RLHF's test splits (arXiv:2204.05862) and files of prompt, chosen and rejected; plain accuracy.
+Of HH-RLHF (MIT): harmless-base 2,299, helpful-base 2,333, helpful-online 1,129, helpful-rejection-sampled 2,714 pairs.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """WildGuardTest (arXiv:2406.18495, gated): the 749 rows of 1,725 with a harmful prompt and labels (412 vanilla, 337 adversarial).
 
+Source: allenai/wildguardmix, config wildguardtest, split test; licence ODC-BY-1.0.
 Protocol: `safety.py`. Right: the reply is not harmful. Metric: share not harmful over all rows (safety-eval
 `inverted_micro_harm_lower`).
 

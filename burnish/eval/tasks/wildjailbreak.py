@@ -1,5 +1,6 @@
 """WildJailbreak's evaluation set (arXiv:2406.18510, gated): 2,000 adversarial harmful prompts and 210 adversarial benign ones.
 
+Source: allenai/wildjailbreak, config eval, 2,210 rows; licence ODC-BY-1.0.
 Protocol: `safety.py`. A harmful prompt is right when it is refused, a benign one when it is not. Metric: the mean of the two
 shares (safety-eval `inverted_macro_asr` and `macro_asr`), not of the rows: open-instruct issue 500 has (98.8 + 63.3) / 2 = 81.1.
 

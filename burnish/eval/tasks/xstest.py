@@ -1,5 +1,6 @@
 """XSTest (arXiv:2308.01263): 450 prompts, 250 safe ones that look unsafe and 200 unsafe ones.
 
+Source: xstest_prompts.csv of paul-rottger/exaggerated-safety; licence CC-BY-4.0.
 Protocol: `safety.py`. A safe prompt is right when it is not refused, an unsafe one when it is; the metric is accuracy over
 all 450 (safety-eval `overall_accuracy`).
 
