@@ -56,7 +56,7 @@ def entries(problem: Problem) -> list[str]:
     [
         FunctionTests(),
         pytest.param(FunctionTests(partial=True), marks=pytest.mark.slow),
-        StdioTests(),
+        pytest.param(StdioTests(), marks=pytest.mark.slow),
         pytest.param(UnitTests(), marks=pytest.mark.slow),
     ],
     ids=lambda v: type(v).__name__,

@@ -62,7 +62,7 @@ def test_the_corrected_rules_keep_the_laws(rule: Any) -> None:
     check_verifier(Math(rule), SMALL, mutate=mutated)
 
 
-@pytest.mark.parametrize("rule", ["flex", "hendrycks"])
+@pytest.mark.parametrize("rule", [pytest.param("flex", marks=pytest.mark.slow), "hendrycks"])
 def test_the_published_rules_keep_the_laws_of_rules_that_read_the_last_box(rule: Any) -> None:
     # "72 \\text{ or } 9" is 72 to them: Hendrycks' normal form cuts what follows "\\text{ " as a unit. And sympy's LaTeX
     # parser reads "3/4, 7/4" as 3/4, so "flex" finds the right answer at the head of a bare list.

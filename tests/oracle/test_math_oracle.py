@@ -217,6 +217,7 @@ def test_where_math_verify_and_we_differ(gold: str, answer: str, theirs: bool, h
     assert (theirs_equal(gold, answer), ours_equal(gold, answer)) == (theirs, here)
 
 
+@pytest.mark.slow
 def test_math_verify_agrees_on_real_answers(rows: list[Problem]) -> None:
     """Reference answers with themselves, with another row's answer, and with one digit changed."""
     rng = random.Random(4)

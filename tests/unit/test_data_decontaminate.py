@@ -265,8 +265,11 @@ def test_what_cannot_be_scanned_is_an_error() -> None:
         scanner.scan(pa.array([["a"]]), "s").merge(other)
 
 
+SLOW_PAIRS = [pytest.param(name, marks=pytest.mark.slow) for name in ("gsm8k", "math", "hh_rlhf")]
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("pair", ["gsm8k", "math", "self_instruct", "hh_rlhf"])
+@pytest.mark.parametrize("pair", ["self_instruct", *SLOW_PAIRS])
 def test_real_texts_score_as_by_the_definition(pair: str, kernel: str, data_dir: Path) -> None:
     """Training and test sets as published, thinned out; the brute-force reading of the definition says the same."""
     alpaca = (data_dir / "alpaca_eval" / "baseline_gpt4_1106_preview.jsonl.gz", "instruction", 3)

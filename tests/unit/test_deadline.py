@@ -148,6 +148,7 @@ def slow_start() -> None:
     time.sleep(2)
 
 
+@pytest.mark.slow
 def test_workers_are_renewed() -> None:
     first = within(os.getpid, timeout_s=5)
     pids = {within(os.getpid, timeout_s=5) for _ in range(RENEW_CALLS)}

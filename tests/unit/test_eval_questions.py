@@ -135,7 +135,14 @@ def test_truthfulqas_right_choice_is_not_always_first(data_dir: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["mmlu", "popqa", "drop_dev_shots", "bbh", "mmlu_pro_validation", "agieval_sample", "truthfulqa_mc1_generated"],
+    [
+        "mmlu_pro_validation",
+        "agieval_sample",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mmlu", "popqa", "drop_dev_shots", "bbh", "truthfulqa_mc1_generated")
+        ),
+    ],
 )
 def test_a_file_of_replies_is_graded(name: str, data_dir: Path, tmp_path: Path) -> None:
     """Every fifth reply of the file is wrong; a table by category where the set has categories."""

@@ -143,7 +143,9 @@ ASKED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize(
+    "name", [name if name in ("gsm8k", "humaneval") else pytest.param(name, marks=pytest.mark.slow) for name in ASKED]
+)
 def test_decontamination_compares_the_question_and_not_the_template(name: str, data_dir: Path) -> None:
     """The items of a task are those of its plain test set: instructions and examples around a question are no part of it."""
     plain = {

@@ -158,7 +158,7 @@ def test_time_is_linear_in_hostile_replies(reply: str) -> None:
     assert time.perf_counter() - start < 10
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "test"])
 def test_real_rows_accept_their_gold_and_reject_wrong_numbers(data_dir: Path, split: str) -> None:
     with gzip.open(data_dir / "gsm8k" / f"{split}.jsonl.gz", "rt") as lines:
         answers = [json.loads(line)["answer"] for line in lines]

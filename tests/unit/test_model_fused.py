@@ -94,8 +94,8 @@ def test_stacked_linear_equals_plain_ones() -> None:
         assert (ours - theirs).abs().max() < 1e-14
 
 
-@pytest.mark.parametrize("keep", [0, 512])
-@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("keep", [0, pytest.param(512, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("window", [None, pytest.param(3, marks=pytest.mark.slow)])
 def test_attention_gradients_by_differences(monkeypatch: pytest.MonkeyPatch, keep: int, window: int | None) -> None:
     """Documents of 5, 4 and 1 tokens, queries in blocks of two, probabilities kept or computed again."""
     monkeypatch.setattr(attention, "BLOCK", 2)

@@ -248,6 +248,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(folders: Path, tmp_path: Path, li
         assert (cut / "card.json").read_bytes() == (whole / "card.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_verified_samples_keeps_only_right_replies(folders: Path, tmp_path: Path) -> None:
     stage = VerifiedSamples(
         POLICY, ASKED, {"letters": Even(), "even": Even()}, k=6, keep_per_problem=2, sampling=Sampling(max_tokens=200)
