@@ -61,7 +61,9 @@ def target_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(ids, list) or not isinstance(kwargs, list) or len(ids) != len(kwargs) or not ids:
         raise DataError(f"ifeval row {record.get('key')}: instruction_id_list and kwargs must be equally long lists.")
     if not all(isinstance(arguments, dict) for arguments in kwargs):
-        raise DataError(f"ifeval row {record.get('key')}: each of kwargs must be an object of arguments, empty for none.")
+        raise DataError(
+            f"ifeval row {record.get('key')}: each of kwargs must be an object of arguments, empty for none."
+        )
     return [
         {"id": name, "kwargs": {k: v for k, v in arguments.items() if v is not None}}
         for name, arguments in zip(ids, kwargs, strict=True)
