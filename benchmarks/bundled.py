@@ -26,11 +26,11 @@ from burnish.pipeline.progress import Console
 
 HERE = Path(__file__).parent
 SAMPLES = {
-    "arithmetic": 150, "instructions": 150, "gsm8k": 100, "math": 56, "mmlu": 114, "mmlu_mc": 570, "mmlu_pro_validation": 70,
-    "agieval_sample": 40, "truthfulqa": 300, "truthfulqa_mc1": 300, "popqa": 400, "bbh": 81, "drop_dev_shots": 200,
-    "ifeval": 80, "ifbench_sample": 10, "humaneval_pass1": 80, "humanevalplus_pass1": 80, "mbpp_pass1": 60,
-    "mbppplus_pass1": 60, "xstest_rules": 100, "harmbench_rules": 60, "jailbreaktrigger_rules": 60,
-    "do_anything_now_rules": 60, "hh_rlhf_helpful_base": 200, "hh_rlhf_harmless_base": 200,
+    "arithmetic": 150, "instructions": 150, "gsm8k": 60, "math": 42, "mmlu": 114, "mmlu_mc": 228, "mmlu_pro_validation": 42,
+    "agieval_sample": 16, "truthfulqa": 200, "truthfulqa_mc1": 200, "popqa": 300, "bbh": 54, "drop_dev_shots": 150,
+    "ifeval": 50, "ifbench_sample": 10, "humaneval_pass1": 40, "humanevalplus_pass1": 40, "mbpp_pass1": 40,
+    "mbppplus_pass1": 40, "xstest_rules": 60, "harmbench_rules": 40, "jailbreaktrigger_rules": 40,
+    "do_anything_now_rules": 40, "hh_rlhf_helpful_base": 60, "hh_rlhf_harmless_base": 60,
 }  # fmt: skip
 
 

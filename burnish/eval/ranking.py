@@ -48,8 +48,27 @@ class Ranking(Protocol):
         """The verdict on the choices, in their order. Total: what cannot be graded gets None with the reason."""
 
 
+class _OfTexts:
+    """A ranking of the choices' own texts."""
+
+    __slots__ = ()
+    before: str
+
+    def check_target(self, target: str) -> None:
+        """Nothing, when `target` can be read. Raises VerifierError otherwise; asked before anything runs."""
+        _parsed(target)
+
+    def choices(self, problem: Problem) -> tuple[str, ...]:
+        """The texts of the choices, each behind `before`."""
+        return tuple(self.before + choice for choice in _parsed(problem.check.target).choices)
+
+    def right(self, problem: Problem) -> tuple[int, ...]:
+        """The indices of the true choices."""
+        return _parsed(problem.check.target).right
+
+
 @dataclass(frozen=True, slots=True)
-class BestChoice:
+class BestChoice(_OfTexts):
     """Grades by the most probable choice: 1 when it is a right one, else 0.
 
     by:     what is compared: "sum", the log-probability of the whole choice (acc_raw; TruthfulQA's MC1, arXiv:2109.07958 §3.3);
@@ -64,18 +83,6 @@ class BestChoice:
     by: Literal["sum", "token", "character"] = "sum"
     before: str = ""
     ties: Literal["share", "first"] = "share"
-
-    def check_target(self, target: str) -> None:
-        """Nothing, when `target` can be read. Raises VerifierError otherwise; asked before anything runs."""
-        _parsed(target)
-
-    def choices(self, problem: Problem) -> tuple[str, ...]:
-        """The texts of the choices, each behind `before`."""
-        return tuple(self.before + choice for choice in _parsed(problem.check.target).choices)
-
-    def right(self, problem: Problem) -> tuple[int, ...]:
-        """The indices of the true choices."""
-        return _parsed(problem.check.target).right
 
     def rank(self, problem: Problem, ranked: Sequence[Ranked]) -> Verdict:
         """1, 0, or a share of 1 where choices tie."""
@@ -120,7 +127,7 @@ class LetterChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class TrueShare:
+class TrueShare(_OfTexts):
     """Grades by the probability of the true choices among all: TruthfulQA's MC2 (arXiv:2109.07958 §3.3).
 
     The sum of e^logprob over the true choices, divided by the sum over all; no length normalisation. Computed with the largest
@@ -131,18 +138,6 @@ class TrueShare:
 
     VERSION: ClassVar[int] = 1
     before: str = ""
-
-    def check_target(self, target: str) -> None:
-        """Nothing, when `target` can be read. Raises VerifierError otherwise; asked before anything runs."""
-        _parsed(target)
-
-    def choices(self, problem: Problem) -> tuple[str, ...]:
-        """The texts of the choices, each behind `before`."""
-        return tuple(self.before + choice for choice in _parsed(problem.check.target).choices)
-
-    def right(self, problem: Problem) -> tuple[int, ...]:
-        """The indices of the true choices."""
-        return _parsed(problem.check.target).right
 
     def rank(self, problem: Problem, ranked: Sequence[Ranked]) -> Verdict:
         """A share in [0, 1]."""
