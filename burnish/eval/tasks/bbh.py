@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from burnish.core.types import Messages, Problem, user
-from burnish.data.source import DerivedSource, reworded
-from burnish.data.sources.pinned import Pinned, locate, records
+from burnish.data.source import reworded
+from burnish.data.sources.pinned import Pinned, records
 from burnish.data.sources.short_answers import BBHQuestions
 from burnish.errors import DataError
 from burnish.eval.task import EvalTask, Published
-from burnish.eval.tasks.framing import turns
+from burnish.eval.tasks.framing import BehindExamples, turns
 from burnish.rollout.engine import Sampling
 from burnish.verify.bbh import BBH, FORMS
 
@@ -51,22 +51,18 @@ PUBLISHED = (
 
 
 @dataclass(frozen=True, slots=True)
-class WithExamples(DerivedSource):
+class WithExamples(BehindExamples):
     """BIG-Bench Hard's problems behind their task's three worked examples, their solutions in words that the rule can read."""
 
     problems: BBHQuestions
     rule: Literal["tulu3", "stated"] = "tulu3"
     VERSION: ClassVar[int] = 1
+    EXAMPLES: ClassVar[Pinned] = PROMPTS
 
     @property
     def name(self) -> str:
         """bbh/3shot."""
         return f"{self.problems.name}/3shot"
-
-    def check(self, data: Path | None) -> None:
-        """Raise DataError unless questions and examples can be had."""
-        self.problems.check(data)
-        locate(PROMPTS, data, self.name)
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """Each problem with its question after the examples; lineage names the plain problem."""

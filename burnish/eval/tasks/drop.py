@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -25,6 +25,7 @@ from burnish.data.source import DerivedSource, reworded
 from burnish.data.sources import drop_train
 from burnish.data.sources.short_answers import DROPQuestions
 from burnish.eval.task import EvalTask, Published
+from burnish.eval.tasks.framing import OtherSolutions
 from burnish.rollout.engine import Sampling
 from burnish.verify.drop import DROP, golds_of
 
@@ -41,22 +42,15 @@ PUBLISHED = (
 
 
 @dataclass(frozen=True, slots=True)
-class WithoutJoined(DerivedSource):
+class WithoutJoined(OtherSolutions):
     """DROP without the solutions that the official rule cannot give full marks: those of several spans, read as one."""
 
     problems: DROPQuestions
     VERSION: ClassVar[int] = 1
 
-    @property
-    def name(self) -> str:
-        """The problems' name: prompts and targets are theirs."""
-        return self.problems.name
-
-    def rows(self, data: Path | None) -> Iterator[Problem]:
-        """The problems in order."""
-        for row in self.problems.rows(data):
-            reachable = any(len(gold) == 1 for gold in golds_of(row.check.target))
-            yield row if reachable else replace(row, solution="")
+    def solution(self, problem: Problem) -> str:
+        """The problem's own where a single span is right."""
+        return problem.solution if any(len(gold) == 1 for gold in golds_of(problem.check.target)) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from burnish.core.types import Message, Messages, Problem, user
 from burnish.data.source import DerivedSource, Source, reworded
+from burnish.data.sources.pinned import Pinned, locate
 from burnish.errors import DataError
 
 # MMLU-Pro, GPQA and AGIEval in Tülu 3's evaluation: what stands before a question, and what stands after it.
@@ -54,6 +55,49 @@ class Framed(DerivedSource):
             before, after = (text.replace("{category}", category) for text in (self.before, self.after))
             asked = user(f"{before}{row.prompt[-1].content}{after}")
             yield reworded(row, (*self.examples, *asked), self.name)
+
+
+class BehindExamples(DerivedSource):
+    """Abstract: problems behind worked examples that lie in a file of their own. Subclasses are frozen dataclasses with `name` and
+    `rows`.
+    """
+
+    __slots__ = ()
+    EXAMPLES: ClassVar[Pinned]
+
+    @property
+    def name(self) -> str:
+        """The source's name."""
+        raise NotImplementedError
+
+    def check(self, data: Path | None) -> None:
+        """Raise DataError unless questions and examples can be had."""
+        super().check(data)
+        locate(self.EXAMPLES, data, self.name)
+
+
+class OtherSolutions(DerivedSource):
+    """Abstract: problems whose worked solutions are given otherwise. Subclasses are frozen dataclasses with `solution`."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The problems' name: prompts and targets are theirs."""
+        return self.problems.name
+
+    def solution(self, problem: Problem) -> str:
+        """The solution to give, "" for none."""
+        raise NotImplementedError
+
+    def rows(self, data: Path | None) -> Iterator[Problem]:
+        """The problems in order."""
+        for row in self.problems.rows(data):
+            if not isinstance(row, Problem):
+                raise DataError(
+                    f"{self.name}: source {self.problems.name} yields {type(row).__name__} rows, wanted Problems."
+                )
+            yield replace(row, solution=self.solution(row))
 
 
 def turns(*pairs: tuple[str, str]) -> Messages:

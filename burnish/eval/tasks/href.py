@@ -15,16 +15,14 @@ its numbers cannot be compared with a judge's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
 from burnish.core.types import Problem
-from burnish.data.source import DerivedSource
 from burnish.data.sources.href import HREFInstructions
 from burnish.eval.judging import Judge
 from burnish.eval.task import EvalTask
+from burnish.eval.tasks.framing import OtherSolutions
 from burnish.rollout.engine import Sampling
 from burnish.verify.judge.href import HREF, CloserThanBaseline
 
@@ -32,21 +30,15 @@ SAMPLING = Sampling(temperature=0.0, max_tokens=2048)
 
 
 @dataclass(frozen=True, slots=True)
-class WithoutSolutions(DerivedSource):
+class WithoutSolutions(OtherSolutions):
     """HREF without the persons' replies as solutions: no judge has to prefer them."""
 
     problems: HREFInstructions
     VERSION: ClassVar[int] = 1
 
-    @property
-    def name(self) -> str:
-        """The problems' name: prompts and targets are theirs."""
-        return self.problems.name
-
-    def rows(self, data: Path | None) -> Iterator[Problem]:
-        """The problems in order."""
-        for row in self.problems.rows(data):
-            yield replace(row, solution="")
+    def solution(self, problem: Problem) -> str:
+        """None."""
+        return ""
 
 
 def task(judge: Judge, limit: int | None = None) -> EvalTask:

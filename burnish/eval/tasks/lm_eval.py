@@ -38,12 +38,12 @@ from burnish.data.source import DerivedSource, reworded
 from burnish.data.sources.gsm8k import FILES, GSM8KProblems
 from burnish.data.sources.ifeval import IFEvalPrompts
 from burnish.data.sources.multiple_choice import LETTERS, MMLUQuestions, TruthfulQARanked
-from burnish.data.sources.pinned import locate, records
+from burnish.data.sources.pinned import Pinned, locate, records
 from burnish.data.sources.short_answers import BBHQuestions
 from burnish.eval.ranking import BestChoice, LetterChoice, TrueShare
 from burnish.eval.task import EvalTask
 from burnish.eval.tasks import bbh, gsm8k, mmlu, truthfulqa
-from burnish.eval.tasks.framing import Framed
+from burnish.eval.tasks.framing import BehindExamples, Framed
 from burnish.rollout.engine import Sampling
 from burnish.verify.extracted import Extracted
 from burnish.verify.ifeval import IFEval
@@ -112,21 +112,17 @@ def _worked() -> Callable[[], str]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BBHText(DerivedSource):
+class BBHText(BehindExamples):
     """BIG-Bench Hard's problems behind their task's three worked examples, as one text. The target is the answer alone."""
 
     problems: BBHQuestions
     VERSION: ClassVar[int] = 1
+    EXAMPLES: ClassVar[Pinned] = bbh.PROMPTS
 
     @property
     def name(self) -> str:
         """bbh/lm_eval."""
         return f"{self.problems.name}/lm_eval"
-
-    def check(self, data: Path | None) -> None:
-        """Raise DataError unless questions and examples can be had."""
-        self.problems.check(data)
-        locate(bbh.PROMPTS, data, self.name)
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """Each problem with its question after the examples; lineage names the plain problem."""
@@ -142,21 +138,17 @@ def _turn(message: Any) -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class MMLUText(DerivedSource):
+class MMLUText(BehindExamples):
     """MMLU's problems behind five questions of their subject with their answers, as one text."""
 
     problems: MMLUQuestions
     VERSION: ClassVar[int] = 1
+    EXAMPLES: ClassVar[Pinned] = mmlu.DEV
 
     @property
     def name(self) -> str:
         """mmlu/test/lm_eval."""
         return f"{self.problems.name}/lm_eval"
-
-    def check(self, data: Path | None) -> None:
-        """Raise DataError unless questions and examples can be had."""
-        self.problems.check(data)
-        locate(mmlu.DEV, data, self.name)
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """Each problem with its question after the examples; lineage names the plain problem."""

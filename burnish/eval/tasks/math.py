@@ -13,16 +13,13 @@ their two lone backslashes are part of the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from burnish.core.types import Messages, Problem
-from burnish.data.source import DerivedSource
 from burnish.data.sources.math import MATHProblems
 from burnish.eval.task import EvalTask, Published
-from burnish.eval.tasks.framing import Framed, turns
+from burnish.eval.tasks.framing import Framed, OtherSolutions, turns
 from burnish.rollout.engine import Sampling
 from burnish.verify.math import Math
 
@@ -78,22 +75,16 @@ def shot_turns() -> Messages:
 
 
 @dataclass(frozen=True, slots=True)
-class OneAnswer(DerivedSource):
+class OneAnswer(OtherSolutions):
     """MATH with the answer alone, in a box, in place of worked solutions that box several: a reply may state only one."""
 
     problems: MATHProblems
     VERSION: ClassVar[int] = 1
 
-    @property
-    def name(self) -> str:
-        """The problems' name: prompts and targets are theirs."""
-        return self.problems.name
-
-    def rows(self, data: Path | None) -> Iterator[Problem]:
-        """The problems in order."""
-        for row in self.problems.rows(data):
-            several = row.solution.count("\\boxed") > 1
-            yield replace(row, solution=f"\\boxed{{{row.check.target}}}") if several else row
+    def solution(self, problem: Problem) -> str:
+        """The problem's own where it boxes one answer."""
+        several = problem.solution.count("\\boxed") > 1
+        return f"\\boxed{{{problem.check.target}}}" if several else problem.solution
 
 
 def task(form: Literal["4shot", "plain", "500"] = "4shot", limit: int | None = None) -> EvalTask:

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from burnish.core.types import Problem, user
-from burnish.data.source import DerivedSource, reworded
+from burnish.data.source import reworded
 from burnish.data.sources.multiple_choice import MMLUQuestions, mmlu_question
-from burnish.data.sources.pinned import Pinned, locate, records
+from burnish.data.sources.pinned import Pinned, records
 from burnish.errors import DataError
 from burnish.eval.ranking import LetterChoice
 from burnish.eval.task import EvalTask, Published
-from burnish.eval.tasks.framing import Framed, turns
+from burnish.eval.tasks.framing import BehindExamples, Framed, turns
 from burnish.rollout.engine import Sampling
 from burnish.verify.choice import Choice
 
@@ -61,21 +61,17 @@ PUBLISHED_MC = (
 
 
 @dataclass(frozen=True, slots=True)
-class WithExamples(DerivedSource):
+class WithExamples(BehindExamples):
     """MMLU's problems behind five questions of their subject with their answers, as turns."""
 
     problems: MMLUQuestions
     VERSION: ClassVar[int] = 1
+    EXAMPLES: ClassVar[Pinned] = DEV
 
     @property
     def name(self) -> str:
         """mmlu/test/5shot."""
         return f"{self.problems.name}/{SHOTS}shot"
-
-    def check(self, data: Path | None) -> None:
-        """Raise DataError unless questions and examples can be had."""
-        self.problems.check(data)
-        locate(DEV, data, self.name)
 
     def rows(self, data: Path | None) -> Iterator[Problem]:
         """Each problem with its question after the examples; lineage names the plain problem."""
