@@ -16,15 +16,14 @@ from burnish.losses.batch import PairBatch
 from burnish.losses.dpo import DPO
 from burnish.losses.pairs import PairLoss
 from burnish.model.policy import Policy
-from burnish.pipeline.stage import Context, Stage
+from burnish.pipeline.stage import Context
 from burnish.text.render import Rendered, Renderer
+from burnish.train.epochs import Epochs, train_epochs
 from burnish.train.learner import Learner
-from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.reference import FILE, reference_logprobs
-from burnish.train.rows import rows_of_step, split, stack, steps_in
+from burnish.train.rows import fit_context, report_rows, stack
 from burnish.train.schedule import Linear, Schedule
-from burnish.train.session import Probe, Session, finished
-from burnish.train.sft import check_numbers, fit_context, report_rows
+from burnish.train.session import Probe, finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class RenderedPair:
 
 
 @dataclass(frozen=True)
-class Preference(Stage):
+class Preference(Epochs):
     """Trains `start`, which is the reference too where the loss has one, on the pairs of `data`.
 
     loss:         DPO, IPO, APO (burnish.losses.dpo), SimPO, ORPO (burnish.losses.reference_free), or one of your own.
@@ -54,18 +53,9 @@ class Preference(Stage):
     """
 
     VERSION: ClassVar[int] = 1
-    OWN_PROCESS: ClassVar[bool] = True
 
-    start: Stage
-    data: Stage
-    loss: PairLoss = field(default_factory=DPO)
-    epochs: int = 1
-    global_batch: int = 128
     lr: Schedule = field(default_factory=lambda: Linear(5e-7, warmup=0.1))
-    max_tokens: int = 2048
-    optimizer: Optimizer = field(default_factory=AdamW)
-    clip_norm: float = 1.0
-    seed: int = 0
+    loss: PairLoss = field(default_factory=DPO)
     probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
@@ -74,15 +64,12 @@ class Preference(Stage):
         return "dpo"
 
     def headline(self) -> dict[str, Any]:
-        """Batch, epochs, learning rate and beta."""
-        return {
-            "epochs": self.epochs, "global_batch": self.global_batch, "lr": self.lr.peak, "beta": self.loss.beta,
-            "max_tokens": self.max_tokens,
-        }  # fmt: skip
+        """Epochs, batch, learning rate, longest row and beta."""
+        return super().headline() | {"beta": self.loss.beta}
 
     def check(self, data: Path | None) -> None:
         """Raise RecipeError for numbers that cannot work."""
-        check_numbers(self.name, epochs=self.epochs, global_batch=self.global_batch, max_tokens=self.max_tokens)
+        super().check(data)
         if self.probe is not None:
             self.probe.check(data)
 
@@ -96,18 +83,8 @@ class Preference(Stage):
         rows = render_pairs(self.name, pairs, policy, ctx, self.max_tokens)
         if self.loss.REFERENCE:
             rows = self._with_reference(rows, policy, ctx)
-        steps = steps_in(len(rows), self.global_batch, self.epochs)
         learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
-        with Session.open(ctx, learner, title="dpo", steps=steps, probe=self.probe) as session:
-            for step in session.remaining():
-                chosen = [rows[i] for i in rows_of_step(step, len(rows), self.global_batch, self.seed)]
-                parts = split(chosen, [pair.tokens for pair in chosen], ctx.machine.micro_tokens)
-                batches = [pair_batch(part) for part in parts]
-                found = learner.forward_backward(batches, self.loss, names=[[pair.id for pair in p] for p in parts])
-                lr = self.lr.lr(step, steps)
-                norm = learner.step(lr)
-                session.done(step, {"lr": lr, "grad_norm": norm, "tokens": sum(p.tokens for p in chosen), **found})
-        session.finish()
+        train_epochs(self, ctx, learner, rows, self.loss, pair_batch, probe=self.probe).finish()
         (ctx.out / FILE).unlink(missing_ok=True)
 
     def _with_reference(self, rows: Sequence[RenderedPair], policy: Policy, ctx: Context) -> list[RenderedPair]:

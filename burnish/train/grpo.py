@@ -35,10 +35,9 @@ from burnish.train.rollouts import (
     samples,
     with_logprobs,
 )
-from burnish.train.rows import rows_of_step, split
+from burnish.train.rows import check_numbers, report_rows, rows_of_step, split
 from burnish.train.schedule import Constant, Schedule
 from burnish.train.session import Probe, Session, finished
-from burnish.train.sft import check_numbers, report_rows
 from burnish.verify.base import Verifier
 from burnish.verify.monitors import MONITORS, Monitor
 

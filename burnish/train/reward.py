@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 import torch
 
@@ -19,17 +19,16 @@ from burnish.model.policy import Policy
 from burnish.model.reward import RewardModel
 from burnish.pipeline.stage import Context, Stage
 from burnish.train.dpo import RenderedPair, render_pairs
+from burnish.train.epochs import Epochs, train_epochs
 from burnish.train.learner import Learner
-from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.ranking import ranking_report
-from burnish.train.rows import rows_of_step, split, stack, steps_in
+from burnish.train.rows import split, stack
 from burnish.train.schedule import Linear, Schedule
-from burnish.train.session import Session, finished
-from burnish.train.sft import check_numbers
+from burnish.train.session import finished
 
 
 @dataclass(frozen=True)
-class RewardModeling(Stage):
+class RewardModeling(Epochs):
     """Trains `start` with a fresh head to score the chosen reply of each pair above the rejected one.
 
     dev:          a dataset of pairs that are not trained on; with one, reward_report.json says how they are ranked, by
@@ -42,34 +41,16 @@ class RewardModeling(Stage):
     """
 
     VERSION: ClassVar[int] = 1
-    OWN_PROCESS: ClassVar[bool] = True
 
-    start: Stage
-    data: Stage
-    dev: Stage | None = None
-    loss: BradleyTerry = field(default_factory=BradleyTerry)
-    epochs: int = 1
     global_batch: int = 256
     lr: Schedule = field(default_factory=lambda: Linear(3e-6, warmup=0.0))
-    max_tokens: int = 2048
-    optimizer: Optimizer = field(default_factory=AdamW)
-    clip_norm: float = 1.0
-    seed: int = 0
+    dev: Stage | None = None
+    loss: BradleyTerry = field(default_factory=BradleyTerry)
 
     @property
     def name(self) -> str:
         """Always "reward"."""
         return "reward"
-
-    def headline(self) -> dict[str, Any]:
-        """Batch, epochs and learning rate."""
-        return {
-            "epochs": self.epochs, "global_batch": self.global_batch, "lr": self.lr.peak, "max_tokens": self.max_tokens,
-        }  # fmt: skip
-
-    def check(self, data: Path | None) -> None:
-        """Raise RecipeError for numbers that cannot work."""
-        check_numbers(self.name, epochs=self.epochs, global_batch=self.global_batch, max_tokens=self.max_tokens)
 
     def run(self, ctx: Context) -> None:
         """Train; writes model, metrics.jsonl, data_report.json and, with `dev`, reward_report.json."""
@@ -80,18 +61,8 @@ class RewardModeling(Stage):
         pairs = _pairs(ctx, self.data)
         rows = render_pairs(self.name, pairs, policy, ctx, self.max_tokens)
         margins = {pair.id: float(pair.annotations.get("margin", 0.0)) for pair in pairs}
-        steps = steps_in(len(rows), self.global_batch, self.epochs)
         learner = Learner(model, ctx.machine, self.optimizer, self.clip_norm)
-        with Session.open(ctx, learner, title="reward", steps=steps) as session:
-            for step in session.remaining():
-                chosen = [rows[i] for i in rows_of_step(step, len(rows), self.global_batch, self.seed)]
-                parts = split(chosen, [pair.tokens for pair in chosen], ctx.machine.micro_tokens)
-                batches = [scored_pairs(part, margins) for part in parts]
-                names = [[pair.id for pair in part] for part in parts]
-                found = learner.forward_backward(batches, self.loss, names=names)
-                lr = self.lr.lr(step, steps)
-                norm = learner.step(lr)
-                session.done(step, {"lr": lr, "grad_norm": norm, "tokens": sum(p.tokens for p in chosen), **found})
+        session = train_epochs(self, ctx, learner, rows, self.loss, partial(scored_pairs, margins=margins))
         if self.dev is not None:
             held_out = _pairs(ctx, self.dev)
             write_json(ctx.out / "reward_report.json", ranking_report(held_out, score_pairs(model, held_out, ctx)))

@@ -1,4 +1,4 @@
-"""From rendered rows to the order, the steps and the micro-batches in which they are trained.
+"""From rendered rows to the order, the steps and the micro-batches in which they are trained; which rows are left out.
 
 Shapes: B rows, T positions.
 """
@@ -12,8 +12,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from burnish.core.files import write_json
 from burnish.core.rng import stream
+from burnish.errors import DataError, RecipeError
 from burnish.losses.batch import Sequences
+from burnish.pipeline.stage import Context
 from burnish.text.pack import pack
 from burnish.text.render import Rendered
 
@@ -56,3 +59,40 @@ def rows_of_step(step: int, rows: int, global_batch: int, seed: int) -> list[int
     order = list(range(rows))
     stream(seed, "row order", epoch).shuffle(order)
     return order[batch * global_batch : (batch + 1) * global_batch]
+
+
+def fit_context(stage: str, max_tokens: int, context: int) -> None:
+    """Raise RecipeError when max_tokens is past what the model reads."""
+    if max_tokens > context:
+        raise RecipeError(
+            f"{stage}: max_tokens={max_tokens}, but the model reads {context} tokens, so longer rows would be garbage to it.\n"
+            f"  Set max_tokens={context} or less."
+        )
+
+
+def check_numbers(stage: str, **numbers: int) -> None:
+    """Raise RecipeError for a number below 1."""
+    for name, value in numbers.items():
+        if value < 1:
+            raise RecipeError(f"{stage}: {name}={value}, which would train nothing.\n  Give a whole number from 1 up.")
+
+
+def report_rows(
+    ctx: Context, *, kind: str, limit: int, rows: int, kept: int, too_long: Sequence[str], tokens: int, trained: int
+) -> None:
+    """Write data_report.json and say what was dropped. Raises DataError when nothing is left."""
+    write_json(
+        ctx.out / "data_report.json",
+        {"kind": kind, "rows": rows, "used": kept, "max_tokens": limit, "too_long": len(too_long),
+         "too_long_ids": list(too_long), "tokens": tokens, "trained_tokens": trained},
+    )  # fmt: skip
+    if too_long:
+        ctx.console.line(
+            f"  {len(too_long)} of {rows} {kind} are longer than {limit} tokens and were left out (data_report.json)"
+        )
+    if not kept:
+        why = f"all {rows} are longer than max_tokens={limit}" if rows else f"the dataset holds no {kind}"
+        raise DataError(
+            f"No {kind} to train on: {why}.\n"
+            "  Raise max_tokens, or look at what the stage before kept and dropped (burnish show)."
+        )
