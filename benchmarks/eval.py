@@ -2,11 +2,12 @@
 
     python benchmarks/eval.py --data DIR [--families gsm8k,gsm8k_cot,ifeval,bbh,truthfulqa,mmlu] [--items 4] [--tokens 64] [--rounds 3]
 
-Both are asked the same texts (lm-eval's own task files; ours in its form), greedy, on the processor, in bf16 and in float32. lm-eval
-runs its Hugging Face backend with the batch size that was fastest in a trial on a part of the items; ours the torch engine. A round's
-time is from the items to their scores: prompts, tokens, model, grading, and files on our side. Loading weights and data sets is outside, for
-both. Sides run in turns, round by round, so that a change of the machine's load meets all; nothing is kept from round to round.
-The agreement is over every item of the last round, in float32: equal scores, and equal replies (or log-probabilities within 0.01 nats).
+Both are asked the same texts (lm-eval's own task files; ours in its form), greedy, on the processor. lm-eval runs its Hugging Face
+backend with the batch size that was fastest in a trial on a part of the items; ours the torch engine; both in bf16, in which both are
+faster. A round's time is from the items to their scores: prompts, tokens, model, grading, and files on our side. Loading weights and data
+sets is outside, for both. Sides run in turns, round by round, so that a change of the machine's load meets both; nothing is kept from
+round to round. Then both are asked once in float32 for the agreement of every item: equal scores, and equal replies (or
+log-probabilities within 0.01 nats).
 Needs the oracle extra and NLTK's punkt_tab.
 """
 
@@ -47,7 +48,7 @@ TIMED: dict[str, tuple[float, tuple[str, ...]]] = {
     "mmlu": (1.5, ("mmlu_lm_eval",)),
 }
 BATCHES = (8, 32)
-TYPES = {"fp32": "float32", "bf16": "bfloat16"}
+TYPES = {"bf16": "bfloat16", "fp32": "float32"}
 CLOSE = 0.01  # nats
 
 
@@ -90,8 +91,12 @@ class Theirs:
             self._model = hf(self._folder, self._dtype, batch)
             self.trial[batch] = round(timed(lambda: self._ask(max(1, self._items // 2)))[0], 1)
         best = min(self.trial, key=self.trial.__getitem__)
-        self._model = hf(self._folder, self._dtype, best)
+        self.load(best)
         return best
+
+    def load(self, batch: int) -> None:
+        """Load the model for batches of this size."""
+        self._model = hf(self._folder, self._dtype, batch)
 
     def _ask(self, items: int) -> dict[tuple[str, str], list[dict[str, Any]]]:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
@@ -135,40 +140,36 @@ def measure(family: str, folder: Path, args: argparse.Namespace, console: Consol
     tasks = [ours(part, items, args.tokens) for part in parts]
     problems = problems_of(tasks, args.data)
     load = round(os.getloadavg()[0], 2)
-    sides: dict[str, Callable[[], Any]] = {}
-    chosen = {}
+    chosen, trial = 0, {}
+    sides: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {}
     for compute, dtype in TYPES.items():
         machine = dataclasses.replace(laptop(), compute=compute)
-        sides[f"burnish, {compute}"] = Ours(folder, machine, tasks, problems)
         other = Theirs(folder, dtype, theirs(parts, args.data, args.tokens), items)
-        chosen[compute] = other.choose([int(batch) for batch in args.batches.split(",")])
-        sides[f"lm-eval, {compute}"] = other
-        console.line(f"{family}, lm-eval in {compute}: batch size {chosen[compute]} of {other.trial}")
-        timed(sides[f"burnish, {compute}"])  # loads the weights, and what grading needs
+        if not chosen:
+            chosen, trial = other.choose([int(batch) for batch in args.batches.split(",")]), other.trial
+            console.line(f"{family}, lm-eval: batch size {chosen} of {trial}")
+        else:
+            other.load(chosen)
+        sides[compute] = Ours(folder, machine, tasks, problems), other
+    timed(sides["bf16"][0])  # loads the weights, and what grading needs
     asked = sum(len(problems[part.name]) for part in {part.theirs: part for part in parts}.values())
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    found: dict[str, Any] = {}
+    rates: dict[str, list[float]] = {"burnish": [], "lm-eval": []}
     for number in range(args.rounds):
-        for name, side in sides.items():
-            seconds, found[name] = timed(side)
+        for name, side in zip(rates, sides["bf16"], strict=True):
+            seconds, _ = timed(side)
             rates[name].append(asked / seconds)
             console.line(f"{family}, round {number + 1}, {name}: {seconds:.1f} s")
-    same = agreement(parts, found["burnish, fp32"], found["lm-eval, fp32"], console)
+    same = agreement(parts, *(side() for side in sides["fp32"]), console)
     path = write(
         f"eval-{family}", title=f"Evaluation beside lm-eval: {', '.join(part.name for part in parts)}",
         settings={
             "items": asked, **same, "most new tokens": args.tokens, "threads": torch.get_num_threads(),
-            "lm-eval's batch": ", ".join(f"{batch} in {compute}" for compute, batch in chosen.items()), "load average before": load,
+            "compute": "bf16", "lm-eval's batch": f"{chosen} of {', '.join(map(str, trial))}", "load average before": load,
         },
-        rates=rates, unit="items/s", baseline=f"lm-eval, {best(rates)}", packages=("lm_eval", "torch", "transformers"),
+        rates=rates, unit="items/s", baseline="lm-eval", packages=("lm_eval", "torch", "transformers"),
         command=f"python benchmarks/eval.py --data DIR --families {family} --items {args.items} --tokens {args.tokens} --rounds {args.rounds}",
     )  # fmt: skip
     console.line(f"{same}; written to {path}")
-
-
-def best(rates: dict[str, list[float]]) -> str:
-    """The type in which lm-eval was fastest, its baseline."""
-    return max(TYPES, key=lambda compute: sorted(rates[f"lm-eval, {compute}"])[len(rates[f"lm-eval, {compute}"]) // 2])
 
 
 def main() -> None:

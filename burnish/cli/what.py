@@ -68,7 +68,7 @@ class Places:
 
 def find(spelling: str, places: Places) -> What:
     """What is meant. Raises DataError when nothing is, naming the nearest things there are."""
-    from burnish.data.catalogue import sources
+    from burnish.data.sources.catalogue import sources
 
     known = sources()
     path = Path(spelling)

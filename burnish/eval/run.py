@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from burnish.core.files import write_atomic, write_json
 from burnish.core.fingerprint import not_identity
 from burnish.core.types import Finish, Problem, Verdict, plain
-from burnish.errors import RecipeError
+from burnish.errors import RecipeError, VerifierError
 from burnish.eval.answer import Answers, Given, Item, ItemKey
 from burnish.eval.contamination import mark, trained_on
 from burnish.eval.grading import Grader
@@ -316,10 +316,23 @@ class Evaluate(Stage):
                 out=ctx.out, console=ctx.console, jobs=ctx.machine.threads, overlong=self.overlong,
                 engine=ctx.machine.engine, problems=problems,
             )  # fmt: skip
+            _check_judged(ctx.out)
         tested = trained_on(self.model, ctx)
         if tested is not None:
             mark(ctx.out, self.tasks, problems, tested)
         shutil.rmtree(ctx.out / "asked", ignore_errors=True)
+
+
+def _check_judged(out: Path) -> None:
+    """Raise VerifierError, scores.json gone again, for replies whose judge could not be asked: the stage is not finished."""
+    samples = [json.loads(line) for line in (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    waiting = [sample for sample in samples if "judge_down" in sample["flags"]]
+    if waiting:
+        (out / "scores.json").unlink()
+        raise VerifierError(
+            f"{len(waiting)} of {len(samples)} replies wait for a judge that could not be asked: {_commonest(s['why'] for s in waiting)}.\n"
+            "  Replies and other verdicts are kept. Make the judge reachable, then run the same command again: nothing is asked twice."
+        )
 
 
 def problems_of(tasks: Sequence[EvalTask], data: Path | None) -> dict[str, list[Problem]]:

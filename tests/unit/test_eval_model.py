@@ -15,7 +15,7 @@ import torch
 
 from burnish.core.files import read_json, write_json
 from burnish.core.types import Check, Completion, Problem, Row, Verdict, user
-from burnish.errors import ArtifactError, RecipeError
+from burnish.errors import ArtifactError, RecipeError, VerifierError
 from burnish.eval.answer import Item
 from burnish.eval.model_answers import ModelAnswers
 from burnish.eval.models import Asking, evaluate_models, side_by_side
@@ -71,6 +71,22 @@ class Letters:
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         return Verdict(float(len(text) % 2), "letters")
+
+
+_judge_is_up = True
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judge that can be away."""
+
+    VERSION: ClassVar[int] = 1
+    ACCEPTS: ClassVar[tuple[tuple[str, str], ...]] = ()
+    REJECTS: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __call__(self, problem: Problem, text: str) -> Verdict:
+        up = _judge_is_up or problem.check.target == "3"
+        return Verdict(1.0, "fine") if up else Verdict(None, "nobody listens at port 9", ("judge_down",))
 
 
 GREEDY_TASK = EvalTask("greedy", Shopping(), Length(), Sampling(temperature=0.0, max_tokens=12))
@@ -170,6 +186,24 @@ def test_killed_and_resumed_equals_uninterrupted(toy: Path, tmp_path: Path):
     Evaluate(Toy(), TASKS).run(Context(tmp_path / "b", MACHINE, lambda stage: toy, None, tmp_path, quiet()))
     for name in ("samples.jsonl", "scores.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_stage_whose_judge_is_away_waits_for_it(toy: Path, tmp_path: Path):
+    """Nine of ten replies wait: no scores that look finished. Later only the judge is asked."""
+    global _judge_is_up
+    ctx = Context(tmp_path, MACHINE, lambda stage: toy, None, tmp_path, quiet())
+    stage = Evaluate(Toy(), (EvalTask("judged", Shopping(), Judged(), GREEDY_TASK.sampling),))
+    _judge_is_up = False
+    try:
+        with pytest.raises(VerifierError, match=r"9 of 10 replies wait .*nobody listens at port 9"):
+            stage.run(ctx)
+    finally:
+        _judge_is_up = True
+    assert not (tmp_path / "scores.json").exists()
+    stage.run(ctx)
+    (row,) = read_json(tmp_path / "scores.json")["tasks"]
+    assert (row["score"], row["n"], row["ungraded"]) == (1.0, 10, 0)
+    assert read_json(tmp_path / "timings.json")["samples"] == 0, "no reply was asked for again"
 
 
 def test_one_queue_equal_prompts_together_and_equal_questions_asked_once(toy: Path, tmp_path: Path):

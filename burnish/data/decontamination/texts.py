@@ -225,10 +225,12 @@ def strings(value: Any) -> Iterator[str]:
 def picker(file: TrainFile, reading: Reading) -> Picker:
     """How to take the texts out of this file. Raises DataError when it has no rows, no such column, or no known layout."""
     delimiter = file.delimiter
-    records = [record for record, _ in records_of(first_rows(file, _LOOKED_AT), delimiter) if record is not None]
+    read = list(records_of(first_rows(file, _LOOKED_AT), delimiter))
+    records = [record for record, _ in read if record is not None]
     if not records:
+        first = f" Its first row: {read[0][1]}." if read else " It is empty."
         raise DataError(
-            f"{file.path} has no rows that could be read, so there is nothing to compare.\n  Leave it out, or look at it."
+            f"{file.path} has no rows that could be read, so there is nothing to compare.{first}\n  Mend it, or leave it out."
         )
     names = list(dict.fromkeys(name for record in records for name in record))
     for column in (*reading.columns, *([reading.by] if reading.by else [])):

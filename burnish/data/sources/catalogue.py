@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
+from typing import cast
 
 from burnish.data.licences import terms
+from burnish.data.source import Source
 from burnish.data.sources import tulu3
+from burnish.data.sources.arithmetic import Arithmetic
 from burnish.data.sources.code_problems import HumanEvalPlusProblems, HumanEvalProblems, MBPPPlusProblems
 from burnish.data.sources.gsm8k import GSM8KDemos, GSM8KProblems
 from burnish.data.sources.held_out import TESTS, TestPrompts
@@ -22,12 +25,15 @@ from burnish.data.sources.instruction_sets import (
     SeedTasks,
     UserOriented,
 )
+from burnish.data.sources.instructions import Instructions
 from burnish.data.sources.math import MATHDemos, MATHProblems
 from burnish.data.sources.mbpp import MBPPDemos, MBPPProblems
 from burnish.data.sources.pinned import PinnedSource
 from burnish.data.sources.preference_sets import PREFERENCE_SETS, PreferenceSet
 from burnish.data.sources.seed_prompts import ConstraintSeeds
 from burnish.data.sources.tool_calls import ToolCalls
+
+GENERATED = 1000
 
 
 def published() -> tuple[PinnedSource, ...]:
@@ -47,6 +53,25 @@ def published() -> tuple[PinnedSource, ...]:
         ConstraintSeeds(),
         *(TestPrompts(name) for name in TESTS),
     )  # fmt: skip
+
+
+def sources() -> dict[str, Source]:
+    """All sources by the name that `burnish data show gsm8k/train` looks up. Of two with one name, the later is called by what its
+    rows are too: gsm8k/train, gsm8k/train/demos. Generated sources have 1,000 rows here; a recipe says how many it wants.
+    """
+    every: Iterable[Source] = (
+        *cast(tuple[Source, ...], published()),
+        *(Arithmetic(split, GENERATED) for split in ("train", "test")),
+        *(Instructions(split, GENERATED) for split in ("train", "test")),
+        *tulu3.sft_mixture(),
+        *(source for size in ("8b", "70b", "405b") for source in tulu3.preference_mixture(size)),
+        *tulu3.rlvr_mixture(),
+    )
+    found: dict[str, Source] = {}
+    for source in every:
+        kind = "demos" if "Demos" in type(source).__name__ else "problems"
+        found[source.name if source.name not in found else f"{source.name}/{kind}"] = source
+    return found
 
 
 def tables() -> str:
