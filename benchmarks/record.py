@@ -47,15 +47,20 @@ def write(
     baseline: str,
     packages: tuple[str, ...],
     command: str,
+    device: str = "",
+    details: dict[str, dict[str, Any]] | None = None,
 ) -> Path:
-    """Write results/<theme>_<hardware>_<date>.json. Higher rates are better; ratios are of medians over the baseline's."""
+    """Write results/<theme>_<hardware>_<date>.json. Higher rates are better; ratios are of medians over the baseline's.
+
+    device: the accelerator that was measured, instead of this computer's CPU. details: more about each row, by its name.
+    """
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     middle = {name: statistics.median(values) for name, values in rates.items()}
     result = {
         "theme": theme,
         "title": title,
         "date": date,
-        "hardware": hardware(),
+        "hardware": device or hardware(),
         "versions": versions(packages),
         "command": command,
         "settings": settings,
@@ -69,11 +74,12 @@ def write(
                 "max": max(values),
                 "runs": values,
                 "ratio": middle[name] / middle[baseline],
+                **(details or {}).get(name, {}),
             }
             for name, values in rates.items()
         ],
     }
-    path = RESULTS / f"{theme}_{hardware().replace(' ', '-').lower()}_{date}.json"
+    path = RESULTS / f"{theme}_{(device or hardware()).replace(' ', '-').lower()}_{date}.json"
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
     return path
