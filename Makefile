@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 ARGS   ?=
 
-.PHONY: demo test check exact benchmarks vllm-env clean
+.PHONY: demo test check exact benchmarks gpu-check vllm-env clean
 
 demo: $(VENV)/.demo  ## Run recipes/tulu3_tiny on the bundled 135M model and print where the report is
 	@$(BIN)/burnish run recipes/tulu3_tiny.py $(ARGS)
@@ -18,8 +18,11 @@ test: $(VENV)/.test  ## Run every check and test
 check: $(VENV)/.test  ## The fast lane only: linters, types, and every test that takes no minutes
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not real" $(ARGS)
 
-exact: $(VENV)/.test  ## Only the tests that prove the numbers
-	@$(BIN)/python -m pytest tests/laws tests/unit/test_losses* tests/unit/test_learner* $(ARGS)
+EXACT := tests/exact tests/laws/test_loss_laws.py tests/laws/test_sharing_laws.py tests/unit/test_losses.py \
+	tests/unit/test_train_learner.py tests/unit/test_parallel.py tests/unit/test_model_layers.py
+
+exact: $(VENV)/.test  ## Only the tests that prove training's numbers, with a list of what was compared (docs/explanation/exactness.md)
+	@$(BIN)/python -m pytest $(EXACT) -n 2 --dist loadscope $(ARGS)
 
 benchmarks: $(VENV)/.demo  ## Write benchmarks/RESULTS.md from the committed result files
 	@$(BIN)/python benchmarks/tables.py

@@ -11,6 +11,7 @@ from burnish.cli.artifacts import Diff, Show, Trace
 from burnish.cli.data import data_command
 from burnish.cli.decontaminate import Decontaminate
 from burnish.cli.evals import EVAL_COMMANDS, eval_command
+from burnish.cli.export import Export
 from burnish.cli.flags import Command, out, parse
 from burnish.cli.grade import Grade
 from burnish.cli.models import Chat, Eval
@@ -35,6 +36,7 @@ burnish: from a base model to a better one, with every number traceable
   burnish grade  TASK FILE.jsonl      score replies that are already there
   burnish winrate FILE…               win rates from judge preferences
   burnish chat   MODEL                talk to a model
+  burnish export ARTIFACT FOLDER      a model to pass on, with its card
   burnish data   show WHAT            look at rows; also stats, diff, search
   burnish decontaminate TRAIN… --against TESTS…
                                       find test items in training files
@@ -52,6 +54,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "grade": Grade,
     "winrate": Winrate,
     "chat": Chat,
+    "export": Export,
     "decontaminate": Decontaminate,
     "paraphrases": Paraphrases,
 }

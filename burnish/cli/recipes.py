@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -22,7 +22,8 @@ class Where:
     """Where a recipe runs; none of it changes a result.
 
     Attributes:
-        machine: laptop, exact (one thread, float32: the same bits everywhere) or one_gpu.
+        machine: laptop, exact (one thread, float32: the same bits everywhere), one_gpu or "cluster(nodes=…, gpus=…)"; any of
+            them with other settings, "laptop(micro_tokens=2048)".
         data: folder of real data sets.
         runs: folder of the artifacts.
         cache: folder of converted models and downloads.
@@ -60,16 +61,24 @@ class WhereAndWhether(WhereAndWhat):
     yes: bool = False
 
 
-def plan(file: Path, root: Stage, flags: WhereAndWhat) -> int:
-    """`burnish plan`."""
+def plan(file: Path, root: Stage, flags: WhereAndWhat, words: Sequence[str]) -> int:
+    """`burnish plan`; for a cluster, the script for sbatch too."""
+    from burnish.pipeline.cluster import cluster
     from burnish.pipeline.plan import plan as planned
 
-    found = planned(root, runs=flags.runs, data=flags.data, until=flags.until)
-    out(found.to_json() if flags.json else found.text())
+    found = planned(
+        root, runs=flags.runs, data=flags.data, until=flags.until, machine=machine(flags.machine), cache=flags.cache
+    )
+    computers = cluster(flags.machine)
+    script = computers.script([word for word in words if word != "--json"]) if computers else ""
+    if flags.json:
+        out(found.to_json() | ({"sbatch": script} if script else {}))
+    else:
+        out(found.text() + (f"\n\nThe script for sbatch:\n\n{script}" if script else ""))
     return 0
 
 
-def run(file: Path, root: Stage, flags: WhereAndWhether) -> int:
+def run(file: Path, root: Stage, flags: WhereAndWhether, words: Sequence[str]) -> int:
     """`burnish run`."""
     from burnish.pipeline.run import run as run_recipe
 
@@ -88,7 +97,7 @@ def run(file: Path, root: Stage, flags: WhereAndWhether) -> int:
     return 0
 
 
-def report(file: Path, root: Stage, flags: Where) -> int:
+def report(file: Path, root: Stage, flags: Where, words: Sequence[str]) -> int:
     """`burnish report`: the last stage alone, from inputs that are all there."""
     from burnish.pipeline.plan import plan as planned
     from burnish.pipeline.run import run as run_recipe
@@ -118,7 +127,7 @@ def report(file: Path, root: Stage, flags: Where) -> int:
     return 0
 
 
-RECIPE_COMMANDS: dict[str, tuple[type[Where], Callable[[Path, Stage, Any], int]]] = {
+RECIPE_COMMANDS: dict[str, tuple[type[Where], Callable[[Path, Stage, Any, Sequence[str]], int]]] = {
     "plan": (WhereAndWhat, plan),
     "run": (WhereAndWhether, run),
     "report": (Where, report),
@@ -150,7 +159,7 @@ def recipe_command(command: str, words: list[str]) -> int:
     chosen = parse(shape, f"{command} {words[0]}", words[1:])
     machine(chosen.machine)  # a wrong name fails here, for plan too
     root = build(function, {p.name: getattr(chosen, p.name) for p in own}, data_folder(chosen.data))
-    return int(act(file, root, chosen))
+    return int(act(file, root, chosen, words))
 
 
 def _field(parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:

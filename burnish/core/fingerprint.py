@@ -2,7 +2,8 @@
 
 A frozen dataclass becomes {"class": "module:Name", "version": VERSION, "fields": {...}}. Floats are written as
 `float.hex()`, so 0.1 and its neighbours never collide. Fields declared with `metadata={"identity": False}` say
-where something is, not what it is: they are left out of the identity and kept in the encoding.
+where something is, not what it is: they are left out of the identity and kept in the encoding. Fields made by `later` enter
+the identity only where their value is not the default, so that a class may gain a field and old results keep their names.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from burnish.errors import RecipeError
 def not_identity(**kwargs: Any) -> Any:
     """A dataclass field that says where a thing is, not what it is."""
     return dataclasses.field(metadata={"identity": False}, **kwargs)
+
+
+def later(**kwargs: Any) -> Any:
+    """A dataclass field whose default means what happened before there was such a field: then it is no part of the identity."""
+    return dataclasses.field(metadata={"identity": "unless default"}, **kwargs)
 
 
 def encode(value: Any, *, identity: bool = False, path: str = "value") -> Any:
@@ -68,9 +74,19 @@ def _encode_dataclass(value: Any, *, identity: bool, path: str) -> dict[str, Any
     fields = {
         f.name: encode(getattr(value, f.name), identity=identity, path=f"{path}.{f.name}")
         for f in dataclasses.fields(value)
-        if f.init and not (identity and f.metadata.get("identity") is False)
+        if f.init and not (identity and _left_out(f, value))
     }
     return {"class": f"{cls.__module__}:{cls.__qualname__}", "version": getattr(cls, "VERSION", 0), "fields": fields}
+
+
+def _left_out(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a field is no part of the identity of the value that has it."""
+    kind = field.metadata.get("identity")
+    if kind != "unless default":
+        return kind is False
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    # By their canonical forms: to Python, 0 == 0.0 == False.
+    return canonical(getattr(value, field.name)) == canonical(default)
 
 
 def decode(data: Any) -> Any:

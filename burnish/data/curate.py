@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,8 @@ class Curate(Stage):
     verifiers: by name; every kept problem's own solution must be accepted, unless `keep` has GoldAccepted.
     label:     the artifact's first name.
     """
+
+    MAKES: ClassVar[str] = "rows"
 
     sources: tuple[Take, ...]
     keep: tuple[Filter, ...] = ()

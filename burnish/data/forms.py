@@ -14,7 +14,7 @@ from typing import Any
 from burnish.core.rng import stream
 from burnish.core.types import Check, Demo, Message, Messages, Pair, Problem, Rated, user
 from burnish.data.if_functions import ifeval_target
-from burnish.data.turns import in_order, text_of, turn_of, turns_of
+from burnish.data.turns import in_order, text_of, turn_of, turns_of, unlearned
 from burnish.errors import DataError
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
@@ -81,26 +81,35 @@ def with_input(instruction: str, given: str) -> str:
     return f"{instruction}\n\n{given}" if given.strip() else instruction
 
 
-def conversation(fields: Fields, name: str, system: str = "") -> Messages:
+def conversation(fields: Fields, name: str, system: str = "", *, marks: bool = False) -> Messages:
     """A conversation that ends with the assistant, in a file that offers no tools."""
     if fields.get("tools") not in (None, "", [], "[]"):
         raise DataError(
             f"{fields.where('tools')}: the reply may depend on tools, which a conversation here cannot offer."
         )
-    turns = fields.turns(name)
+    turns = turns_of(fields.get(name), fields.where(name), marks=marks)
     if system.strip() and turns and turns[0].role != "system":
         turns = (Message("system", system), *turns)
     return in_order(turns, fields.where(name), "assistant")
 
 
+def _demo(fields: Fields, name: str, system: str = "") -> Demo:
+    """A conversation, with the numbers of the turns that are not to be learned as annotation `untrained`."""
+    marked = unlearned(fields.get(name), fields.where(name))
+    turns = conversation(fields, name, system, marks=True)
+    if len(marked) == sum(turn.role == "assistant" for turn in turns):
+        raise DataError(f"{fields.where(name)}: every assistant turn is marked as not to be learned.")
+    return Demo(turns, annotations={"untrained": marked} if marked else {})
+
+
 def messages(fields: Fields) -> Demo:
     """OpenAI's form: a list of {role, content}."""
-    return Demo(conversation(fields, "messages"))
+    return _demo(fields, "messages")
 
 
 def sharegpt(fields: Fields) -> Demo:
     """ShareGPT's form: a list of {from, value}, with the system prompt inside or in a column of its own."""
-    return Demo(conversation(fields, "conversations", fields.text("system", "")))
+    return _demo(fields, "conversations", fields.text("system", ""))
 
 
 def alpaca(fields: Fields) -> Demo:

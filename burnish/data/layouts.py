@@ -6,6 +6,7 @@ docs/reference/layouts.md shows each with an example. Order of roles and broken 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -52,7 +53,8 @@ class Layout:
     def row(self, record: Mapping[str, Any]) -> Row:
         """The row of a record. Raises DataError naming the field that is missing or wrong.
 
-        The record's own `source`, `id` and `subset`, where they are text or a number, are kept as annotations origin, key and subset.
+        The record's own `source`, `id` and `subset`, where they are text or a number, are kept as annotations origin, key and
+        subset; the number `weight` of a demonstration, how much it counts in training, as annotation weight.
         """
         fields = self._fields(record)
         missing = [name for name in self.columns if not fields.there(name)]
@@ -64,6 +66,8 @@ class Layout:
             for note, column in (("origin", "source"), ("key", "id"), ("subset", "subset"))
             if isinstance(record.get(column), str | int) and record[column] != ""
         }
+        if self.kind == "demo" and record.get("weight") is not None:
+            notes["weight"] = _weight(record["weight"])
         return replace(row, annotations={**notes, **row.annotations}) if notes else row
 
     def fits(self, record: Mapping[str, Any]) -> bool:
@@ -127,6 +131,12 @@ _ALL = (
     Layout("messages", "demo", ("messages",), forms.messages, ("tools",)),
 )  # fmt: skip
 LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in _ALL}
+
+
+def _weight(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise DataError(f"field 'weight': expected a number from 0 up, got {value!r:.60}.")
+    return float(value)
 
 
 def known_columns() -> list[str]:

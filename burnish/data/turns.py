@@ -20,6 +20,7 @@ _ROLES: dict[str, Role] = {
 }
 _TOOLS = {"tool", "tools", "function", "function_call", "function_response", "tool_call", "tool_response", "observation", "ipython"}  # fmt: skip
 _CONTENT = ("content", "value", "text")
+_MARKS = ("weight", "train", "training")
 
 
 def text_of(value: Any, where: str) -> str:
@@ -35,8 +36,11 @@ def text_of(value: Any, where: str) -> str:
     return value
 
 
-def turn_of(value: Any, where: str) -> Message:
-    """One turn from {role, content} or {from, value}. Raises DataError naming the field that is wrong."""
+def turn_of(value: Any, where: str, *, marks: bool = False) -> Message:
+    """One turn from {role, content} or {from, value}. Raises DataError naming the field that is wrong.
+
+    marks: whether a turn may say that it is not to be learned; the caller then asks `unlearned`.
+    """
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected a turn with role and content, got {_short(value)}.")
     # In a table with the columns of both forms, those of the other are null.
@@ -48,23 +52,30 @@ def turn_of(value: Any, where: str) -> Message:
     if spelled not in _ROLES:
         raise DataError(f"{where}.{key}: expected system, user or assistant, got {_short(given)}.")
     role = _ROLES[spelled]
-    if role == "assistant" and value.get("weight") in (0, False):
-        raise DataError(f"{where}.weight: marked as not to be learned, which a row here cannot say.")
+    if role == "assistant" and (mark := _mark(value, where)) and not marks:
+        raise DataError(f"{where}.{mark}: marked as not to be learned, which only a demonstration can say.")
     name = next((name for name in _CONTENT if value.get(name) is not None), "content")
     return Message(role, _content(value.get(name), f"{where}.{name}"))
 
 
-def turns_of(value: Any, where: str) -> Messages:
+def turns_of(value: Any, where: str, *, marks: bool = False) -> Messages:
     """Turns from a list, or from JSON text of one (as in a CSV file). Raises DataError; the order is not checked."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise DataError(f"{where}: expected a list of turns, got text that is not JSON.") from None
-    if not isinstance(value, list | tuple) or not value:
-        raise DataError(f"{where}: expected a list of turns, got {_short(value)}.")
-    turns = tuple(turn_of(each, f"{where}[{i}]") for i, each in enumerate(value))
+    turns = tuple(turn_of(each, f"{where}[{i}]", marks=marks) for i, each in enumerate(_listed(value, where)))
     return tuple(turn for turn in turns if turn.role != "system" or turn.content.strip())
+
+
+def unlearned(value: Any, where: str) -> list[int]:
+    """The numbers of the assistant turns (the first is 0) that are marked as not to be learned.
+
+    Marks are OpenAI's `"weight": 0`, and `"train": false` or `"training": false` as axolotl reads them.
+    """
+    listed = _listed(value, where)
+    marked = [
+        _mark(each, f"{where}[{i}]")
+        for i, each in enumerate(listed)
+        if turn_of(each, f"{where}[{i}]", marks=True).role == "assistant"
+    ]
+    return [number for number, mark in enumerate(marked) if mark]
 
 
 def in_order(turns: Messages, where: str, last: Role) -> Messages:
@@ -88,6 +99,31 @@ def in_order(turns: Messages, where: str, last: Role) -> Messages:
     if not turns or turns[-1].role != last:
         raise DataError(f"{where}: the last turn must be the {last}'s.")
     return turns
+
+
+def _listed(value: Any, where: str) -> list[Any] | tuple[Any, ...]:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise DataError(f"{where}: expected a list of turns, got text that is not JSON.") from None
+    if not isinstance(value, list | tuple) or not value:
+        raise DataError(f"{where}: expected a list of turns, got {_short(value)}.")
+    return value
+
+
+def _mark(turn: dict[str, Any], where: str) -> str:
+    """The field that says that a turn is not to be learned, or "". Raises DataError for one that says neither yes nor no."""
+    found = ""
+    for name in _MARKS:
+        given = turn.get(name)
+        if given is None:
+            continue
+        if not isinstance(given, bool | int | float) or given not in (0, 1):
+            kinds = "0 or 1; weights of whole rows go beside the turns" if name == "weight" else "true or false"
+            raise DataError(f"{where}.{name}: expected {kinds}, got {_short(given)}.")
+        found = found or ("" if given else name)
+    return found
 
 
 def _content(value: Any, where: str) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from burnish.errors import ModelError
 from burnish.eval.model_answers import ModelAnswers
 from burnish.eval.prompts import Overlong, Prompts
+from burnish.eval.rewards import RewardAnswers
 from burnish.eval.task import EvalTask
-from burnish.model.folder import check_folder, has_template
+from burnish.model.folder import check_folder, has_template, is_reward_model
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.progress import Console
 from burnish.text.template import TULU
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 def local_answers(
     folder: Path, machine: Machine, console: Console, *, tasks: Sequence[EvalTask], overlong: Overlong, identity: str
-) -> ModelAnswers:  # fmt: skip
-    """The model in `folder` behind the machine's engine. identity: its content, which replies are kept under.
+) -> ModelAnswers | RewardAnswers:  # fmt: skip
+    """The model in `folder` behind the machine's engine; a reward model as one. identity: its content, which replies are kept under.
 
     A model without a chat template is asked in Tülu 3's format, and the answers' notes say so. Raises ModelError for a folder
     that holds no model.
@@ -30,6 +31,8 @@ def local_answers(
     from burnish.text.render import Renderer
 
     check_folder(folder, template=False)
+    if is_reward_model(folder):
+        return RewardAnswers(folder, machine, console, identity=identity)
     chat_format, notes = None, []
     if not has_template(folder):
         chat_format = TULU

@@ -9,11 +9,13 @@ padding: they count for nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,32 @@ class Sequences:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateSequences(Sequences):
+    """Sequences at whose masked tokens the log-probs of several candidates are asked for, not only of the token itself.
+
+    candidates_BTk: int64, k different token ids for each position; the first is the token there. 0 off the mask.
+    temperature:    what divides the logits of the distribution over candidates.
+    """
+
+    candidates_BTk: Tensor
+    temperature: float = 1.0
+
+    def take(self, rows: Tensor) -> CandidateSequences:
+        """The rows at these indices, in that order."""
+        return CandidateSequences(
+            self.tokens_BT[rows], self.lengths_B[rows], self.mask_BT[rows], self.candidates_BTk[rows], self.temperature
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Sequences to imitate (SFT)."""
+    """Sequences to imitate (SFT).
+
+    weight_B: how much each row counts, 0 or more: 2 is the row twice, 0 is no row. None: every row counts 1.
+    """
 
     sequences: Sequences
+    weight_B: Tensor | None = None
 
     @property
     def units(self) -> int:
@@ -56,7 +80,35 @@ class TokenBatch:
 
     def take(self, index: Tensor) -> TokenBatch:
         """The batch of only those units."""
-        return TokenBatch(self.sequences.take(index))
+        return TokenBatch(self.sequences.take(index), None if self.weight_B is None else self.weight_B[index])
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherBatch:
+    """Sequences at whose masked tokens a teacher is imitated (distillation).
+
+    teacher_BTk1: the teacher's log-probs (nats), at the sequences' temperature, of the k candidates and, last, of all other
+                  tokens together. Anything off the mask.
+    weight_B:     as in TokenBatch.
+    """
+
+    sequences: CandidateSequences
+    teacher_BTk1: Tensor
+    weight_B: Tensor | None = None
+
+    @property
+    def units(self) -> int:
+        """Rows."""
+        return len(self.sequences.lengths_B)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The rows of some units."""
+        return index
+
+    def take(self, index: Tensor) -> TeacherBatch:
+        """The batch of only those units."""
+        weight_B = None if self.weight_B is None else self.weight_B[index]
+        return TeacherBatch(self.sequences.take(index), self.teacher_BTk1[index], weight_B)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +161,34 @@ class ScoredPairBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class RatedBatch:
+    """Single replies, each found good or bad (KTO).
+
+    good_B: bool. ref_B: the reference policy's summed log-prob of each row's masked tokens (nats).
+    kl_B:   how far the policy has moved from the reference (nats), estimated over the whole optimizer step: the same for all
+            rows of a step, whatever micro-batch they are in.
+    """
+
+    sequences: Sequences
+    good_B: Tensor
+    ref_B: Tensor
+    kl_B: Tensor
+
+    @property
+    def units(self) -> int:
+        """Rows."""
+        return len(self.sequences.lengths_B)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The rows of some units."""
+        return index
+
+    def take(self, index: Tensor) -> RatedBatch:
+        """The batch of only those units."""
+        return RatedBatch(self.sequences.take(index), self.good_B[index], self.ref_B[index], self.kl_B[index])
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutBatch:
     """Sampled replies with their advantages (policy gradient).
 
@@ -157,6 +237,26 @@ class ValueBatch:
     def take(self, index: Tensor) -> ValueBatch:
         """The batch of only those units."""
         return ValueBatch(self.sequences.take(index), self.old_BT[index], self.returns_BT[index])
+
+
+def weigh(value_B: Tensor, sequences: Sequences, weight_B: Tensor | None) -> Tensor:
+    """A number of each row [B] times the row's weight; the number itself where there are no weights.
+
+    Rows without trained tokens are padding, whose weight means nothing: they give 0.
+    """
+    if weight_B is None:
+        return value_B
+    live_B = sequences.mask_BT.any(1).to(value_B.device)
+    return value_B * weight_B.to(value_B.device).masked_fill(~live_B, 0.0)
+
+
+def moved(value: Value, device: torch.device) -> Value:
+    """The same batch with all its tensors on `device`; a batch that lies there already keeps its tensors."""
+    if isinstance(value, Tensor):
+        return value.to(device)  # type: ignore[return-value]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
 
 
 class Batch(Protocol):

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from burnish.core.fingerprint import not_identity
 from burnish.errors import MissingExtra, ModelError
-from burnish.model.bundled import bundled_model, gguf_file
-from burnish.model.folder import check_folder, content_of, place
+from burnish.model.bundled import FOLDER, bundled_model, gguf_file
+from burnish.model.folder import base_of, check_folder, content_of, is_adapter, place
+from burnish.pipeline.estimate import Look
 from burnish.pipeline.stage import Context, Stage
 
 _HUB = re.compile(r"[\w.-]+/[\w.-]+@[\w./-]+")
@@ -22,10 +23,12 @@ class BaseModel(Stage):
 
     model:  "bundled" (SmolLM2-135M-Instruct), "toy" (from a seed, for tests), a local folder, or "org/name@revision" of
             the hub. A local folder is known by its content: its field becomes the folder's name, with `sha256` beside it.
+            One that holds only an adapter in peft's format is merged into the base it names.
     path:   where that folder is; no part of the identity.
     """
 
     VERSION: ClassVar[int] = 1
+    MAKES: ClassVar[str] = "model"
     OWN_PROCESS: ClassVar[bool] = True
 
     model: str = "bundled"
@@ -64,9 +67,22 @@ class BaseModel(Stage):
                 "can mean other weights tomorrow."
             )
 
+    def model_like(self, look: Look) -> Path | None:
+        """The folder itself, an adapter's base, or the bundled model where it has been converted."""
+        folder = Path(self.path) if self.sha256 else look.cache / "models" / FOLDER
+        if not (self.sha256 or self.model == "bundled") or not folder.is_dir():
+            return None
+        return base_of(folder) if is_adapter(folder) else folder
+
     def run(self, ctx: Context) -> None:
-        """Write `model`: converted, made, linked or downloaded."""
-        place(self._source(ctx), ctx.out / "model")
+        """Write `model`: converted, made, linked or downloaded; an adapter is merged into its base."""
+        source = self._source(ctx)
+        if is_adapter(source):
+            from burnish.model.policy import Policy
+
+            Policy.load(source, ctx.machine, trainable=True).save(ctx.out / "model")
+        else:
+            place(source, ctx.out / "model")
 
     def _source(self, ctx: Context) -> Path:
         if self.model == "bundled":
@@ -98,7 +114,7 @@ def _download(model: str, cache: Path) -> Path:
                 name,
                 revision=revision,
                 cache_dir=cache / "hub",
-                allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"],
+                allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "README.md"],
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

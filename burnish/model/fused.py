@@ -70,7 +70,7 @@ class _Norm(torch.autograd.Function):
             z, g = x_ND[part] * inverse, grad_ND[part].to(x_ND.dtype)
             scaled = g * weight
             slope = torch.einsum("nd,nd->n", scaled, z)[:, None].div_(-z.shape[1])
-            grad_weight += g.mul_(z).sum(0)
+            grad_weight += (g * z).sum(0)
             torch.addcmul(scaled, z, slope, out=grad_x[part]).mul_(inverse)
         return grad_x, grad_weight.to(weight_D.dtype), None, None
 

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 CHUNK = 512  # Positions of one matrix product.
+WIDE = (
+    1 << 30
+)  # Bytes of wide logits of one product on accelerators, where more positions at once keep the device busy.
 ROWS = 8  # Positions whose logits are worked on at a time: wide logits of these stay in the processor's cache.
 KEEP = 512 << 20  # Bytes of probabilities kept for the backward pass; beyond, they are computed again.
 
@@ -104,14 +107,17 @@ def token_logprobs(
     *,
     temperature: float = 1.0,
     narrow_VD: Tensor | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Tensor:
     """The log of softmax(hidden @ weight.T / temperature)[target]: [K] float32 (float64 for float64 hidden states), in nats.
 
     Differentiable in hidden and weight. narrow_VD: the weight in the type of the matrix products (default: the weight).
+    chunk: positions of one matrix product (default: what suits the device).
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0 for log-probabilities, got {temperature}")
     apply: Any = _TokenLogprobs.apply
     narrow = weight_VD.detach() if narrow_VD is None else narrow_VD
+    if chunk is None:
+        chunk = CHUNK if hidden_KD.device.type == "cpu" else max(CHUNK, WIDE // (4 * len(weight_VD)))
     return apply(hidden_KD, weight_VD, narrow, target_K, 1.0 / temperature, chunk)  # type: ignore[no-any-return]

@@ -8,7 +8,9 @@ Shapes: N packed tokens, D width, E head width, H query heads, K key heads, R ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +18,10 @@ from torch import Tensor
 
 from burnish.model.attention import Documents, attend
 from burnish.model.fused import embed, linear, norm, rotate, swiglu, wide_type
+from burnish.model.layers import again, waiting
+from burnish.model.lora import AdaptedLinear, adapted_linear
+from burnish.model.parallel import PACKED
+from burnish.pipeline.machine import Machine
 
 _FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
@@ -31,7 +37,9 @@ def supports(model: Any) -> bool:
         n for layer in inner.layers for n in (layer.input_layernorm, layer.post_attention_layernorm)
     ]
     projections = [p for layer in inner.layers for p in (*_attention_linears(layer), *_mlp_linears(layer))]
-    return all(type(n).__name__ in _NORMS for n in norms) and all(type(p) is torch.nn.Linear for p in projections)
+    return all(type(n).__name__ in _NORMS for n in norms) and all(
+        type(getattr(p, "base", p)) is torch.nn.Linear for p in projections
+    )
 
 
 class NarrowWeights:
@@ -68,11 +76,21 @@ def _stacked(weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     return out
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """What every layer of one pass is given: the angles of each token, the documents and the type of matrix products."""
+
+    cos_NE: Tensor
+    sin_NE: Tensor
+    documents: Documents
+    compute: torch.dtype
+
+
 class PackedLlama:
     """Hidden states of packed documents; gradients flow into the module's parameters."""
 
-    def __init__(self, model: Any, narrow: NarrowWeights) -> None:
-        self._inner, self._config, self._narrow = model.base_model, model.config, narrow
+    def __init__(self, model: Any, narrow: NarrowWeights, machine: Machine) -> None:
+        self._inner, self._config, self._narrow, self._machine = model.base_model, model.config, narrow, machine
 
     def hidden(
         self, tokens_N: Tensor, positions_N: Tensor, documents: Documents, rows_R: Tensor, compute: torch.dtype
@@ -81,22 +99,31 @@ class PackedLlama:
         inner = self._inner
         x_ND = embed(inner.embed_tokens.weight, tokens_N, inner.embed_tokens.padding_idx)
         cos_NE, sin_NE = (part[0] for part in inner.rotary_emb(x_ND, position_ids=positions_N[None]))
-        last = len(inner.layers) - 1
-        for i, layer in enumerate(inner.layers):
-            seen = self._attention(layer, x_ND, cos_NE, sin_NE, documents, compute)
-            if i == last:
+        place = _Place(cos_NE, sin_NE, documents, compute)
+        with waiting(self._machine):
+            for layer in inner.layers:
                 # Past the last attention nothing depends on rows that nobody reads.
-                x_ND, seen = x_ND.index_select(0, rows_R), seen.index_select(0, rows_R)
-            x_ND = self._linear(seen, [layer.self_attn.o_proj], residual=x_ND)
-            y = norm(x_ND, *_norm_of(layer.post_attention_layernorm), compute)
-            both = self._linear(y, [layer.mlp.gate_proj, layer.mlp.up_proj])
-            x_ND = self._linear(swiglu(both), [layer.mlp.down_proj], residual=x_ND)
+                rows = rows_R if layer is inner.layers[-1] else None
+                run = functools.partial(getattr(layer, PACKED, None) or self.layer(layer), place, rows)
+                x_ND = again(run, x_ND) if self._machine.recompute == "layers" else run(x_ND)
         return norm(x_ND, *_norm_of(inner.norm), wide_type(compute))
 
-    def _attention(
-        self, layer: Any, x_ND: Tensor, cos_NE: Tensor, sin_NE: Tensor, documents: Documents, compute: torch.dtype
-    ) -> Tensor:
-        module = layer.self_attn
+    def layer(self, layer: Any) -> Callable[[_Place, Tensor | None, Tensor], Tensor]:
+        """The forward pass of one layer. Shards of weights are put together around a method PACKED of the layer."""
+        return functools.partial(self._layer, layer)
+
+    def _layer(self, layer: Any, place: _Place, rows_R: Tensor | None, x_ND: Tensor) -> Tensor:
+        """[N, D], or [R, D] at the rows asked for."""
+        seen = self._attention(layer, x_ND, place)
+        if rows_R is not None:
+            x_ND, seen = x_ND.index_select(0, rows_R), seen.index_select(0, rows_R)
+        x_ND = self._linear(seen, [layer.self_attn.o_proj], residual=x_ND)
+        y = norm(x_ND, *_norm_of(layer.post_attention_layernorm), place.compute)
+        both = self._linear(y, [layer.mlp.gate_proj, layer.mlp.up_proj])
+        return self._linear(swiglu(both), [layer.mlp.down_proj], residual=x_ND)
+
+    def _attention(self, layer: Any, x_ND: Tensor, place: _Place) -> Tensor:
+        module, compute = layer.self_attn, place.compute
         y = norm(x_ND, *_norm_of(layer.input_layernorm), compute)
         width = int(module.head_dim)
         sizes = [projection.out_features for projection in (module.q_proj, module.k_proj, module.v_proj)]
@@ -107,18 +134,24 @@ class PackedLlama:
                 norm(part.reshape(-1, width).to(x_ND.dtype), *_norm_of(n), compute).view(len(part), -1)
                 for part, n in ((query, module.q_norm), (key, module.k_norm))
             )
-        query, key = rotate(query, cos_NE, sin_NE), rotate(key, cos_NE, sin_NE)
+        query, key = (rotate(part, place.cos_NE, place.sin_NE) for part in (query, key))
         heads = sizes[0] // width, sizes[1] // width
         # Mistral's layers all slide and read it from the configuration.
         source = self._config if self._config.model_type == "mistral" else module
         window = getattr(source, "sliding_window", None)
-        return attend(query, key, value, heads, documents, float(module.scaling), window)
+        rest = heads, place.documents, float(module.scaling), window
+        keeps_less = self._machine.recompute == "attention"
+        found: Tensor = again(attend, query, key, value, *rest) if keeps_less else attend(query, key, value, *rest)
+        return found
 
     def _linear(self, x: Tensor, projections: Sequence[Any], *, residual: Tensor | None = None) -> Tensor:
         weights = [projection.weight for projection in projections]
         biases = [projection.bias for projection in projections if projection.bias is not None]
         bias = torch.cat(biases) if biases else None
-        return linear(x, weights, self._narrow.of(weights, x.dtype), bias=bias, residual=residual)
+        narrow = self._narrow.of(weights, x.dtype)
+        if any(isinstance(projection, AdaptedLinear) for projection in projections):
+            return adapted_linear(x, projections, narrow, bias=bias, residual=residual)
+        return linear(x, weights, narrow, bias=bias, residual=residual)
 
 
 def _attention_linears(layer: Any) -> tuple[Any, ...]:

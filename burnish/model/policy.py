@@ -14,13 +14,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from burnish.errors import ModelError
-from burnish.losses.batch import Sequences
+from burnish.losses.batch import CandidateSequences, Sequences
+from burnish.model.adapter import merge_adapter
 from burnish.model.attention import Documents, packing, register
-from burnish.model.folder import check_folder
+from burnish.model.candidates import candidate_logits, likeliest, likeliest_of, partition_logprobs, split_logits
+from burnish.model.checkpoint import weight_errors
+from burnish.model.folder import base_of, check_folder, is_adapter, tokenizer_folder
+from burnish.model.gpu_attention import BLOCK, Layout, layout
 from burnish.model.head import token_logprobs
+from burnish.model.layers import arrange, waiting
 from burnish.model.llama import NarrowWeights, PackedLlama, supports
+from burnish.model.lora import plain_state, plain_weights
+from burnish.model.parallel import Ranks, Sharded, whole, whole_weights
+from burnish.model.sharing import LEAST, PackedRows, pack_rows
+from burnish.model.trains import Trains
 from burnish.pipeline.machine import Machine
 from burnish.text.render import Renderer
 from burnish.text.template import ChatFormat
@@ -43,39 +53,55 @@ class Policy:
         self.model, self.renderer, self.machine = model, renderer, machine
         self.model.eval()
         self._packs: bool | None = None
+        self._sharded: Sharded | None = None
         self._narrow = NarrowWeights()
-        self._fast = PackedLlama(model, self._narrow) if self.device.type == "cpu" and supports(model) else None
+        own_layers = self.device.type == "cpu" and machine.packed_attention == "sdpa" and not machine.compile
+        self._fast = PackedLlama(model, self._narrow, machine) if own_layers and supports(model) else None
+        if self._fast is None:
+            arrange(model, machine)
 
     @classmethod
     def load(
-        cls, folder: Path, machine: Machine, *, trainable: bool = False, chat_format: ChatFormat | None = None
-    ) -> Policy:
+        cls, folder: Path, machine: Machine, *, trainable: bool = False, chat_format: ChatFormat | None = None,
+        trains: Trains | None = None, seed: int = 0,
+    ) -> Policy:  # fmt: skip
         """The policy in a plain Hugging Face folder, with its own chat template or, where one is given, in `chat_format`.
 
+        A folder that holds only an adapter in peft's format is merged into its base.
         Trainable policies keep float32 weights and compute in `machine.compute`; others are cast to it once.
-        Raises ModelError for a folder without weights, tokenizer or chat template.
+        trains: of a trainable policy, what is trained (default: all of it); `seed` is what new weights start from.
+        Raises ModelError for a folder without weights, tokenizer or chat template, or with an adapter of another base.
         """
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         check_folder(folder, template=chat_format is None)
         machine.prepare()
+        base = base_of(folder) if is_adapter(folder) else folder
         narrow = not trainable and machine.compute == "bf16"
         with quiet():
             try:
                 model = AutoModelForCausalLM.from_pretrained(
-                    folder,
-                    dtype=torch.bfloat16 if narrow else torch.float32,
+                    base,
+                    dtype=torch.bfloat16 if narrow and base is folder else torch.float32,
                     attn_implementation=register(),
                     local_files_only=True,
                 )
-                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(folder), local_files_only=True)
             except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 raise ModelError(
                     f"{folder} cannot be loaded as a causal language model: {error}\n"
                     "  The folder must be what `save_pretrained` of transformers writes."
                 ) from error
+        if base is not folder:
+            merge_adapter(model, folder, base)
+            for weight in model.parameters() if narrow else ():
+                weight.data = weight.data.bfloat16()
+        if trainable:
+            check_finite(model, folder)
         model.requires_grad_(trainable)
+        if trainable and trains is not None:
+            trains.attach(model, seed=seed, machine=machine)
         return cls(model.to(machine.device), Renderer(tokenizer, chat_format), machine)
 
     @property
@@ -114,38 +140,110 @@ class Policy:
         float32 (float64 for a float64 policy). Rows are packed end to end, so padding costs nothing; models that cannot
         keep packed documents apart are run as right-padded batches instead. `temperature` divides the logits.
         """
+        if self._sharded is not None and not self._sharded.inside:
+            return self._sharded.run(self.logprobs, sequences, temperature)
         tokens, mask = sequences.tokens_BT, sequences.mask_BT
         if bool(mask[:, :1].any()):
             raise ValueError("mask_BT is True at position 0, which no token precedes")
-        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
-        out_BT = torch.zeros(tokens.shape, dtype=wide, device=self.device)
+        out_BT = torch.zeros(tokens.shape, dtype=self._wide, device=self.device)
         if not bool(mask.any()):
             return out_BT
         tokens, mask = tokens.to(self.device), mask.to(self.device)
         found_K = self._packed(tokens, mask, temperature) if self.packs else self._padded(tokens, mask, temperature)
-        return out_BT.masked_scatter(mask, found_K.to(wide))
+        return out_BT.masked_scatter(mask, found_K.to(self._wide))
+
+    def candidate_logprobs(self, sequences: CandidateSequences) -> Tensor:
+        """[B, T, k + 2] at each masked token: its log-prob; then, at the sequences' temperature, that of each of its k
+        candidates and of all other tokens together. 0 off the mask. Differentiable.
+
+        No logits over the vocabulary are kept. float32 (float64 for a float64 policy).
+        """
+        if self._sharded is not None and not self._sharded.inside:
+            return self._sharded.run(self.candidate_logprobs, sequences)
+        tokens, mask = sequences.tokens_BT.to(self.device), sequences.mask_BT.to(self.device)
+        ids_Kk = sequences.candidates_BTk.to(self.device)[mask]
+        inverses = list(dict.fromkeys((1.0, 1 / sequences.temperature)))
+        out = torch.zeros(*tokens.shape, ids_Kk.shape[1] + 2, dtype=self._wide, device=self.device)
+        if not len(ids_Kk):
+            return out
+        if self.packs:
+            hidden_KD, weight, narrow = self._head_inputs(tokens, mask)
+            own_Kk, rest_KM = candidate_logits(hidden_KD, weight, ids_Kk, inverses=inverses, narrow_VD=narrow)
+        else:
+            own_Kk, rest_KM = split_logits(self._padded_logits(tokens, mask), ids_Kk, inverses=inverses)
+        plain = partition_logprobs(own_Kk, rest_KM[:, 0], 1.0)
+        soft = plain if len(inverses) == 1 else partition_logprobs(own_Kk, rest_KM[:, 1], inverses[1])
+        return out.index_put((mask,), torch.cat([plain[:, :1], soft], 1).to(self._wide))
+
+    @torch.no_grad()
+    def likeliest(self, sequences: Sequences, k: int, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """For each masked token, in row order: ids [K, k] of the token and of the k - 1 likeliest others, and log-probs
+        [K, k + 1] of these and of all other tokens together, the logits divided by `temperature`.
+        """
+        tokens, mask = sequences.tokens_BT.to(self.device), sequences.mask_BT.to(self.device)
+        known, target_K = len(self.renderer.tokenizer), tokens[mask]
+        if self.packs:
+            return likeliest_of(*self._head_inputs(tokens, mask), target_K, k, known, 1 / temperature)
+        logits_KV = self._padded_logits(tokens, mask)
+        ids_Kk = likeliest(logits_KV, target_K, k, known)
+        own_Kk, rest_K1 = split_logits(logits_KV, ids_Kk, inverses=[1 / temperature])
+        return ids_Kk, partition_logprobs(own_Kk, rest_K1[:, 0], 1 / temperature)
 
     def outputs(self, sequences: Sequences, temperature: float) -> Tensor:
-        """What losses take first: the log-probs."""
+        """What losses take first: the log-probs, of candidates too where the sequences name some (at their temperature)."""
+        if isinstance(sequences, CandidateSequences):
+            return self.candidate_logprobs(sequences)
         return self.logprobs(sequences, temperature)
 
-    def save(self, folder: Path) -> None:
-        """Write a plain Hugging Face folder, whole or not at all: a temporary neighbour, then a rename."""
+    def shard(self) -> Sharded:
+        """Leave this rank its part of every weight. From then on all ranks call `logprobs`, `save` and `checksum` together."""
+        self._sharded = self.sharded(self.model)
+        return self._sharded
+
+    def sharded(self, model: Any) -> Sharded:
+        """Shard a module that holds this policy's body: the policy's own, or a reward model's."""
+        self._packs = self.packs  # measured while the weights are whole
+        if self._fast is not None:
+            return Sharded(model, self.machine, None, self._fast.layer)
+        # Layers put together in the type of their matrix products halve what travels.
+        return Sharded(model, self.machine, None if self._compute == self.dtype else self._compute)
+
+    def save(self, folder: Path, *, shard_size: str = "50GB") -> None:
+        """Write a plain Hugging Face folder, whole or not at all: a temporary neighbour, then a rename. Only the first rank writes.
+
+        shard_size: the largest a file of weights may be, as transformers spells it: "5GB".
+        """
+        weights = whole_weights(self.model)
+        if not Ranks.current().first:
+            return
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        with quiet():
-            self.model.save_pretrained(partial)
+        self._tell_ends()
+        with quiet(), weight_errors(folder):
+            self.model.save_pretrained(partial, state_dict=plain_state(self.model, weights), max_shard_size=shard_size)
             self.renderer.tokenizer.save_pretrained(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
+    def _tell_ends(self) -> None:
+        """Name every token that ends a reply in the generation config, so that other programs stop where ours do."""
+        settings = getattr(self.model, "generation_config", None)
+        if settings is not None:
+            ends = sorted(self.renderer.stop_ids)
+            settings.eos_token_id = ends[0] if len(ends) == 1 else ends
+
     def checksum(self) -> str:
-        """16 hex digits of the SHA-256 over every weight's name and bytes: equal bits, equal checksum."""
+        """16 hex digits of the SHA-256 over every plain weight's name and bytes: equal bits, equal checksum."""
         digest = hashlib.sha256()
-        for name, weight in self.model.named_parameters():
+        for name, weight in plain_weights(self.model):
             digest.update(name.encode())
-            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(whole(weight.detach()).cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def _wide(self) -> torch.dtype:
+        """The type of log-probs."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     @property
     def _compute(self) -> torch.dtype:
@@ -162,42 +260,48 @@ class Policy:
         float32 (float64 for a float64 policy), computed packed where the model allows it, as log-probs are.
         """
         tokens, at = sequences.tokens_BT.to(self.device), at_BT.to(self.device)
-        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         if self.packs:
-            return self._packed_states(tokens, at).to(wide)
+            return self._packed_states(tokens, at).to(self._wide)
         inside_BT = torch.arange(tokens.shape[1], device=self.device) < sequences.lengths_B.to(self.device)[:, None]
         with self._autocast():
             hidden_BTD = self.model.base_model(
                 input_ids=tokens, attention_mask=inside_BT.long(), use_cache=False
             ).last_hidden_state
-        chosen_KD: Tensor = hidden_BTD[at].to(wide)
+        chosen_KD: Tensor = hidden_BTD[at].to(self._wide)
         return chosen_KD
 
     def _packed(self, tokens_BT: Tensor, mask_BT: Tensor, temperature: float) -> Tensor:
         """[K] log-probs at the masked positions in row order, from one packed row."""
+        hidden_KD, weight, narrow = self._head_inputs(tokens_BT, mask_BT)
+        return token_logprobs(hidden_KD, weight, tokens_BT[mask_BT], temperature=temperature, narrow_VD=narrow)
+
+    def _head_inputs(self, tokens_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The states [K, D] that predict the masked tokens, in row order, from one packed row; the head's weight [V, D], and
+        the same in the type of the matrix products.
+        """
         # A token's log-prob comes from the state before it.
         hidden_KD = self._packed_states(tokens_BT, mask_BT.roll(-1, 1))
         weight = self.model.get_output_embeddings().weight
-        narrow = self._narrow.of([weight], self._compute)
-        return token_logprobs(hidden_KD, weight, tokens_BT[mask_BT], temperature=temperature, narrow_VD=narrow)
+        return hidden_KD, weight, self._narrow.of([weight], self._compute)
 
     def _packed_states(self, tokens_BT: Tensor, at_BT: Tensor) -> Tensor:
-        """[K, D] hidden states where at_BT is True, in row order, from one packed row."""
-        positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        # A row is read up to its last wanted state: what comes later changes nothing before it.
-        lengths_B = (at_BT * (positions + 1)).amax(1)
-        inside_BT = positions < lengths_B[:, None]
-        documents = Documents.of(lengths_B.tolist(), self.device)
-        starts_B = lengths_B.cumsum(0) - lengths_B
-        rows_K, columns_K = at_BT.nonzero(as_tuple=True)
-        places_K = starts_B[rows_K] + columns_K
-        place = tokens_BT[inside_BT], positions.expand_as(tokens_BT)[inside_BT], documents
-        if self._fast is not None:
-            return self._fast.hidden(*place, places_K, self._compute)
-        return self._hidden(*place).index_select(0, places_K)
+        """[K, D] hidden states where at_BT is True, in row order, from one packed row; equal beginnings are computed once."""
+        rows = pack_rows(tokens_BT, at_BT)
+        if self._fast is None:
+            return self._hidden(rows).index_select(0, rows.places_K)
+        documents = Documents.of(rows.lengths, self.device, rows.parents)
+        return self._fast.hidden(rows.tokens_N, rows.positions_N, documents, rows.places_K, self._compute)
 
-    def _hidden(self, tokens_N: Tensor, positions_N: Tensor, documents: Documents) -> Tensor:
-        with packing(), self._autocast():
+    def _hidden(self, rows: PackedRows) -> Tensor:
+        """[N or more, D] states by transformers' own layers; what follows the N tokens is padding."""
+        tokens_N, positions_N, lengths = rows.tokens_N, rows.positions_N, rows.lengths
+        if self.machine.compile or self.machine.packed_attention == "flex":
+            # Kernels like round numbers, and one document of padding changes nothing for the others.
+            short = -len(tokens_N) % BLOCK
+            tokens_N, positions_N = (functional.pad(x, (0, short)) for x in (tokens_N, positions_N))
+            lengths = [*lengths, short]
+        documents = self._layout(lengths, [*rows.parents, *([None] * (len(lengths) - len(rows.parents)))])
+        with packing(), waiting(self.machine), self._autocast():
             hidden: Tensor = self.model.base_model(
                 input_ids=tokens_N[None],
                 position_ids=positions_N[None],
@@ -207,18 +311,30 @@ class Policy:
             ).last_hidden_state
         return hidden[0]
 
+    def _layout(self, lengths: list[int], parents: list[int | None]) -> Documents | Layout:
+        """Where documents lie, in the form of the attention that this machine and this type have."""
+        kind = self.machine.packed_attention
+        if kind in ("varlen", "flash") and not _has_flash(self.device, self._compute):
+            kind = "sdpa"
+        if kind == "sdpa":
+            return Documents.of(lengths, self.device, parents)
+        return layout(kind, lengths, self.device, parents)
+
     def _padded(self, tokens_BT: Tensor, mask_BT: Tensor, temperature: float) -> Tensor:
         """The same from a right-padded batch and the model's own head: slower, right for any causal LM."""
+        logp_KV: Tensor = (self._padded_logits(tokens_BT, mask_BT) / temperature).log_softmax(-1)
+        return logp_KV.gather(1, tokens_BT[mask_BT][:, None])[:, 0]
+
+    def _padded_logits(self, tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """[K, V] logits of the masked tokens, in row order, in the wide type."""
         positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         lengths_B = (mask_BT * positions).amax(1) + 1
         inside_BT = positions < lengths_B[:, None]
         with self._autocast():
             logits_BTV = self.model(input_ids=tokens_BT, attention_mask=inside_BT.long(), use_cache=False).logits
         rows_K, columns_K = mask_BT.nonzero(as_tuple=True)
-        logits_KV = logits_BTV[rows_K, columns_K - 1]
-        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
-        logp_KV: Tensor = (logits_KV.to(wide) / temperature).log_softmax(-1)
-        return logp_KV.gather(1, tokens_BT[mask_BT][:, None])[:, 0]
+        logits_KV: Tensor = logits_BTV[rows_K, columns_K - 1].to(self._wide)
+        return logits_KV
 
     @torch.no_grad()
     def _measure_packing(self) -> bool:
@@ -231,8 +347,13 @@ class Policy:
         mask = torch.ones_like(tokens, dtype=torch.bool)
         mask[:, 0] = False
         pairs = (tokens[:2], tokens[[2, 1]])
+        # Two rows with one beginning, which is computed once.
+        beginning = (torch.arange(LEAST, device=self.device) * 6131 % top).expand(2, -1)
+        forked = torch.cat([beginning, tokens[:2]], 1)
+        ends = torch.cat([torch.zeros_like(beginning, dtype=torch.bool), mask[:2]], 1)
         try:
             packed, other = (self._packed(pair, mask[:2], 1.0).view(2, -1) for pair in pairs)
+            shared = self._packed(forked, ends, 1.0)
         except (TypeError, ValueError, RuntimeError):
             # The model does not take what packing needs; the padded way is right for it.
             return False
@@ -240,7 +361,24 @@ class Policy:
         rounding = _ROUNDING[self._compute]
         # The second document must not notice which document came first.
         isolated = (packed[1] - other[1]).abs().max() <= rounding / 10
-        return bool(isolated and (packed - alone).abs().max() <= rounding)
+        continued = (shared - self._padded(forked, ends, 1.0).to(shared)).abs().max() <= rounding
+        return bool(isolated and continued and (packed - alone).abs().max() <= rounding)
+
+
+def _has_flash(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether FlashAttention's kernels run here: 16-bit numbers on Ampere (8.0) or newer."""
+    return device.type == "cuda" and dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def check_finite(model: Any, folder: Path) -> None:
+    """Raise ModelError for a weight that is not finite: every log-prob after it would be NaN."""
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            wrong = int((~weight.isfinite()).sum())
+            raise ModelError(
+                f"{folder}: {wrong:,} of {weight.numel():,} numbers of the weight {name} are not finite, so nothing can be trained "
+                "from it.\n  Start from another checkpoint: the run that wrote this one diverged, or its file is damaged."
+            )
 
 
 @contextmanager

@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,6 +39,14 @@ class Cost:
     def to_json(self) -> dict[str, Any]:
         """The form in cost.json and artifact.json."""
         return asdict(self)
+
+    def beside(self, others: Sequence[Cost]) -> Cost:
+        """With the processor time and the memory of processes that ran at the same time."""
+        return replace(
+            self,
+            cpu_s=round(self.cpu_s + sum(other.cpu_s for other in others), 3),
+            peak_rss_bytes=self.peak_rss_bytes + sum(other.peak_rss_bytes for other in others),
+        )
 
     @staticmethod
     def from_json(data: Any) -> Cost:

@@ -2,37 +2,111 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
+import os
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from burnish.core.cores import cores
 from burnish.errors import RecipeError, nearest
+
+Chosen = TypeVar("Chosen", bound=Any)
+
+# cuBLAS sums in one order only with workspaces of a fixed size.
+_FIXED_WORKSPACES = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Where a recipe runs.
 
+    processes:          processes a node in which one training stage runs, a CUDA device each; they share `threads`.
+    nodes:              computers that run the same command over one folder of runs (docs/howto/multi-gpu.md).
+    sharding:           what each process holds of a model in training: "replicated" (all of it), "full" (its part of every
+                        weight), "hybrid" (a node's processes share one replica).
     compute:            the type of matrix products; weights, optimizer state and losses stay float32.
     micro_tokens:       tokens per forward pass of the learner; only speed and memory depend on it.
     engine:             "torch"; "vllm" (a process in an environment of its own: `make vllm-env`); "hf", the slow oracle.
     slots:              sequences decoded at once by the engine.
     vllm_python:        the Python that has vLLM; "" looks for .venv-vllm and then for vLLM beside Burnish.
     checkpoint_every_s: seconds between checkpoints inside training; 0 checkpoints after every step.
+    recompute:          what the learner computes again in the backward pass instead of keeping it: the "attention" of each
+                        layer, whole "layers", or nothing. The same numbers for less memory.
+    offload:            what waits in the CPU's memory: "activations" (the inputs of layers; with recompute "layers"), the
+                        state of the "optimizer" between steps, "both" or nothing. The same numbers, slower.
+    compile:            compile each decoder layer (torch.compile) where the learner runs transformers' layers, as on CUDA.
+    attention:          packed attention on CUDA. "auto": "flash" where FlashAttention is installed, else torch's "varlen"
+                        (both bf16 only), else "sdpa"; "flex" is torch's flex attention.
+    kernels:            "liger": norms and feed-forward blocks by Liger's kernels (CUDA, its own extra).
+    deterministic:      on CUDA, equal seeds give equal bits, some kernels being slower; a CPU always does.
     """
 
     name: str = "laptop"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
     processes: int = 1
+    nodes: int = 1
+    sharding: Literal["replicated", "full", "hybrid"] = "replicated"
     compute: Literal["bf16", "fp32"] = "fp32"
     micro_tokens: int = 4096
     engine: Literal["torch", "hf", "vllm"] = "torch"
     slots: int = 64
     vllm_python: str = ""
     checkpoint_every_s: float = 120.0
+    recompute: Literal["none", "attention", "layers"] = "none"
+    offload: Literal["none", "activations", "optimizer", "both"] = "none"
+    compile: bool = False
+    attention: Literal["auto", "sdpa", "varlen", "flex", "flash"] = "auto"
+    kernels: Literal["torch", "liger"] = "torch"
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise RecipeError for settings that exclude each other."""
+        if self.processes < 1 or self.nodes < 1:
+            raise RecipeError(f"Machine(processes={self.processes}, nodes={self.nodes}): give whole numbers from 1 up.")
+        if self.sharding == "hybrid" and self.nodes == 1:
+            raise RecipeError(
+                "Machine(sharding='hybrid', nodes=1): one node has nothing to replicate over.\n  Set sharding='full'."
+            )
+        if self.offload in ("activations", "both") and self.recompute != "layers":
+            raise RecipeError(
+                f"Machine(offload={self.offload!r}, recompute={self.recompute!r}): only the inputs of layers are worth moving.\n"
+                "  Set recompute='layers', which keeps nothing else between forward and backward pass."
+            )
+        if self.offload in ("optimizer", "both") and self.sharding != "replicated":
+            raise RecipeError(
+                f"Machine(offload={self.offload!r}, sharding={self.sharding!r}): each process holds only its part of the "
+                "optimizer's state, and that part cannot be moved.\n  Set offload='none' or 'activations', or sharding='replicated'."
+            )
+        if self.attention in ("varlen", "flash") and (self.device == "cpu" or self.compute != "bf16"):
+            raise RecipeError(
+                f"Machine(attention={self.attention!r}, device={self.device!r}, compute={self.compute!r}): its kernels are for "
+                "bf16 on CUDA.\n  Set attention='auto', which takes what the device and the type have."
+            )
+        if self.attention == "flex" and self.device == "cpu":
+            raise RecipeError(
+                "Machine(attention='flex', device='cpu'): torch's flex attention has no backward pass on a CPU.\n"
+                "  Set attention='auto'."
+            )
+        if self.kernels == "liger" and (self.device == "cpu" or self.compile):
+            raise RecipeError(
+                f"Machine(kernels='liger', device={self.device!r}, compile={self.compile}): Liger's kernels are for CUDA, and "
+                "compiled layers make the same fusions.\n  Set kernels='torch', or device='cuda' and compile=False."
+            )
+
+    @property
+    def packed_attention(self) -> Literal["sdpa", "varlen", "flex", "flash"]:
+        """What `attention` stands for: for "auto", what the device, the type and the installed packages allow."""
+        if self.attention != "auto":
+            return self.attention
+        if self.device == "cpu" or self.compute != "bf16":
+            return "sdpa"
+        installed = any(importlib.util.find_spec(name) for name in ("flash_attn_interface", "flash_attn"))
+        return "flash" if installed else "varlen"
 
     def environment(self) -> dict[str, str]:
         """The environment variables a stage's own process starts with; the user's shell never has to set them.
@@ -50,8 +124,11 @@ class Machine:
             "GOMP_SPINCOUNT": "1000",
             "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
             "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+            # Segments that grow leave no holes between packed batches of many lengths.
+            "PYTORCH_ALLOC_CONF": "expandable_segments:True",
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONHASHSEED": "0",
+            **(_FIXED_WORKSPACES if self.deterministic else {}),
         }
 
     def prepare(self) -> None:
@@ -61,9 +138,11 @@ class Machine:
             return
 
         torch.set_num_threads(self.threads)
-        if self.device == "cpu":
-            # What use_deterministic_algorithms(True, warn_only=True) sets, without importing the compiler: 1 to 2 s a process.
-            torch.set_deterministic_debug_mode("warn")
+        if self.device == "cpu" or self.deterministic:
+            # What use_deterministic_algorithms sets, without importing the compiler: 1 to 2 s a process. Attention on CUDA
+            # sums in one order only where errors are asked for.
+            torch.set_deterministic_debug_mode("error" if self.device == "cuda" else "warn")
+            os.environ.update(_FIXED_WORKSPACES if self.device == "cuda" else {})
             torch.utils.deterministic.fill_uninitialized_memory = False
 
 
@@ -83,25 +162,76 @@ def exact() -> Machine:
 
 
 def one_gpu() -> Machine:
-    """One CUDA device in bf16."""
+    """One CUDA device in bf16, its layers compiled where there is a C compiler.
+
+    Nothing is computed again, which is fastest; where memory is short, "one_gpu(recompute=layers)" keeps of each layer only
+    its input, for a third more arithmetic.
+    """
     return Machine(
         name="one_gpu",
         device="cuda",
         threads=cores(),
         compute="bf16",
-        micro_tokens=32768,
+        micro_tokens=16384,
         slots=256,
+        compile=shutil.which("cc") is not None,
     )
 
 
 MACHINES = {"laptop": laptop, "exact": exact, "one_gpu": one_gpu}
 
 
-def machine(name: str) -> Machine:
-    """The machine of that name. Raises RecipeError with the nearest known name."""
+def machine(text: str) -> Machine:
+    """The machine that a text means: a name, "laptop", or a name with other settings, "laptop(micro_tokens=2048)".
+
+    "cluster(nodes=4, gpus=8)" is a node of that cluster (burnish.pipeline.cluster). Raises RecipeError, with the nearest known
+    name, for names and settings that are not known, and for anything that is not a plain value.
+    """
+    from burnish.pipeline.cluster import cluster
+
+    if computers := cluster(text):
+        return computers.machine
+    name, settings = spelled(text)
     if name not in MACHINES:
-        raise RecipeError(f"--machine {name}: no such machine. {nearest(name, MACHINES)}")
-    return MACHINES[name]()
+        raise RecipeError(f"--machine {text}: no such machine. {nearest(name, {*MACHINES, 'cluster'})}")
+    return chosen(MACHINES[name](), settings, text)
+
+
+def spelled(text: str) -> tuple[str, dict[str, Any]]:
+    """A --machine text as its name and settings. Nothing is evaluated: settings are plain numbers, words and True or False."""
+    try:
+        found = ast.parse(text.strip(), mode="eval").body
+        if isinstance(found, ast.Name):
+            return found.id, {}
+        if isinstance(found, ast.Call) and isinstance(found.func, ast.Name) and not found.args:
+            settings = {part.arg: ast.literal_eval(part.value) for part in found.keywords if part.arg}
+            if len(settings) == len(found.keywords):
+                return found.func.id, settings
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        pass
+    raise RecipeError(
+        f"--machine {text}: this is neither a name nor a name with settings.\n"
+        f"  Write a name ({', '.join([*MACHINES, 'cluster'])}), or one with settings in quotes: "
+        '--machine "laptop(micro_tokens=2048)".'
+    )
+
+
+def chosen(value: Chosen, settings: dict[str, Any], text: str) -> Chosen:
+    """The value with these fields in place of its own. Raises RecipeError for a field it lacks, or one of another type."""
+    for name, setting in settings.items():
+        if name not in {field.name for field in fields(value)}:
+            raise RecipeError(
+                f"--machine {text}: it has no setting {name!r}. {nearest(name, (field.name for field in fields(value)))}"
+            )
+        usual, words = getattr(value, name), get_args(get_type_hints(type(value))[name])
+        if words and setting not in words:
+            raise RecipeError(f"--machine {text}: {name}={setting!r} is not known. {nearest(str(setting), words)}")
+        fits = type(setting) is type(usual) or (isinstance(usual, float) and type(setting) is int)
+        if not fits:
+            raise RecipeError(
+                f"--machine {text}: {name}={setting!r} is a {type(setting).__name__}; {name} is a {type(usual).__name__}, e.g. {name}={usual!r}."
+            )
+    return replace(value, **settings)
 
 
 def _cpu_flags() -> set[str]:

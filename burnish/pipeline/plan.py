@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,11 @@ from burnish.core.fingerprint import fingerprint
 from burnish.errors import DataError, Error, MissingData, RecipeError, nearest
 from burnish.pipeline.changes import Change, changes_of, told
 from burnish.pipeline.cost import Cost
+from burnish.pipeline.estimate import MARGIN, Estimate, Look, too_little, with_record
+from burnish.pipeline.machine import Machine
+from burnish.pipeline.memory import memory
 from burnish.pipeline.progress import duration
+from burnish.pipeline.ranks import machine_of
 from burnish.pipeline.stage import Stage, folder_name, inputs, ordered
 from burnish.pipeline.store import Artifact, Store
 
@@ -25,6 +30,7 @@ class Step:
     changes:  against `before`, the finished artifact of the same name that is most like it; empty when there is none.
     cost:     recorded for a cached artifact or for the work in a partial one.
     headline: the stage's own numbers.
+    estimate: what it would need of the machine; None for a finished stage, and where that is not said.
     """
 
     name: str
@@ -35,6 +41,7 @@ class Step:
     cost: Cost
     headline: dict[str, Any]
     inputs: tuple[str, ...]
+    estimate: Estimate | None = None
 
     @property
     def why(self) -> str:
@@ -57,6 +64,7 @@ class Step:
             "cost": self.cost.to_json() if self.state != "run" else None,
             "headline": self.headline,
             "inputs": list(self.inputs),
+            "estimate": self.estimate.to_json() if self.estimate else None,
         }
 
 
@@ -89,6 +97,8 @@ class Plan:
             lines.append(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]}")
             if step.headline and step.state != "cached":
                 lines.append("    " + " · ".join(f"{key} {_number(value)}" for key, value in step.headline.items()))
+            if step.estimate:
+                lines.append(f"    {step.estimate.text()}")
         spent = sum(step.cost.wall_s for step in self.steps if step.state == "cached")
         cached = len(self.steps) - len(self.to_run)
         lines.append("")
@@ -102,17 +112,40 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(root: Stage, *, runs: Path, data: Path | None = None, until: str | None = None) -> Plan:
+def plan(
+    root: Stage, *, runs: Path, data: Path | None = None, until: str | None = None, machine: Machine | None = None,
+    cache: Path | None = None,
+) -> Plan:  # fmt: skip
     """The plan of a recipe over the store `runs`. Nothing is computed or written.
 
     Every stage that would run checks itself; a finished one has no more need of its data. Data that is not on this machine
     stands in the plan. Raises one error that holds all the stages' other complaints.
+    With a machine and a cache the plan says what each training stage would need there; RecipeError for more memory than there is.
     """
     store = Store(runs)
     stages = wanted(root, until)
-    missing = check_all([stage for stage in stages if not store.complete(stage)], data)
+    missing = check_all([stage for stage in stages if not store.complete(stage)], data, machine)
     ours = {folder_name(stage) for stage in stages}
-    return Plan(tuple(_step(stage, store, ours) for stage in stages), missing)
+
+    def finished(stage: Stage) -> Path | None:
+        return store.folder(stage) if store.complete(stage) else None
+
+    def look(stage: Stage) -> Look | None:
+        return Look(machine_of(stage, machine), cache, data, finished) if machine and cache else None
+
+    steps = tuple(_step(stage, store, ours, look(stage)) for stage in stages)
+    if machine and machine.device == "cpu" and machine.name != "cluster":
+        _check_memory(steps)
+    return Plan(steps, missing)
+
+
+def _check_memory(steps: Sequence[Step]) -> None:
+    """Raise RecipeError for a stage that this computer could never hold."""
+    there = memory()
+    for step in steps:
+        if there and step.estimate and step.estimate.peak * MARGIN > there.total:
+            parts = {name: size * step.estimate.processes for name, size in step.estimate.memory.items()}
+            raise RecipeError(too_little(step.name, step.estimate.peak, there.total, there.limit, parts))
 
 
 def wanted(root: Stage, until: str | None = None) -> list[Stage]:
@@ -130,12 +163,14 @@ def wanted(root: Stage, until: str | None = None) -> list[Stage]:
     return [stage for stage in stages if folder_name(stage) in needed]
 
 
-def check_all(stages: list[Stage], data: Path | None) -> tuple[str, ...]:
-    """Let every stage check itself; returns what MissingData says, each once. Raises one error with all else that is wrong."""
+def check_all(stages: list[Stage], data: Path | None, machine: Machine | None = None) -> tuple[str, ...]:
+    """Let every stage check itself, on a machine where one is given; returns what MissingData says, each once. Raises one error with all else that is wrong."""
     found: list[tuple[str, Error]] = []
     missing: dict[str, None] = {}
     for stage in stages:
         try:
+            if machine is not None:
+                stage.check_on(machine)
             stage.check(data)
         except MissingData as error:
             missing |= dict.fromkeys(error.texts)
@@ -152,7 +187,7 @@ def check_all(stages: list[Stage], data: Path | None) -> tuple[str, ...]:
     raise kind(f"{len(distinct)} things in this recipe cannot work:\n" + "\n".join(f"- {text}" for text in distinct))
 
 
-def _step(stage: Stage, store: Store, ours: set[str]) -> Step:
+def _step(stage: Stage, store: Store, ours: set[str], look: Look | None) -> Step:
     folder, partial = store.folder(stage), store.partial(stage)
     state: State = "cached" if store.complete(stage) else "partial" if partial.is_dir() else "run"
     before, found = None, list[Change]()
@@ -171,6 +206,7 @@ def _step(stage: Stage, store: Store, ours: set[str]) -> Step:
         cost=spent,
         headline=stage.headline(),
         inputs=tuple(folder_name(part) for part in inputs(stage)),
+        estimate=with_record(stage.estimate(look), partial) if look and state != "cached" else None,
     )
 
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -25,11 +26,13 @@ from burnish.pipeline.cost import Cost
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.plan import Plan, Step, plan, wanted
 from burnish.pipeline.progress import Console, duration
+from burnish.pipeline.ranks import Node, alone, machine_of
 from burnish.pipeline.stage import Stage
-from burnish.pipeline.store import JOB, Store
+from burnish.pipeline.store import JOB, RANKS, Store
 from burnish.pipeline.worker import Place, execute
 
 GUARD_S = 600.0
+_LOOK_S = 0.5
 GRACE_S = 10.0
 _FULL_BYTES = 32 << 20
 
@@ -71,10 +74,15 @@ def run(
     )
     stages = wanted(root, until)
     store = Store(place.runs)
-    todo = plan(root, runs=place.runs, data=place.data, until=until)
+    todo = plan(root, runs=place.runs, data=place.data, until=until, machine=machine, cache=place.cache)
     if todo.missing:
         raise MissingData(*todo.missing)
     _known(rebuild, [stage.name for stage in stages])
+    if (node := Node.here(machine, os.environ)).number:
+        with _polite_kill():
+            for stage in stages:
+                _follow(stage, store, place, modules, node)
+        return store.path_of(stages[-1])
     _guard(todo, rebuild, yes)
     if todo.to_run:
         console.line(_first_line(todo))
@@ -102,17 +110,34 @@ def _make(stage: Stage, store: Store, place: Place, modules: Sequence[Path] | No
             if modules is not None and stage.OWN_PROCESS:
                 _in_child(stage, partial, place, modules, handle)
             else:
-                execute(stage, place)
+                execute(stage, replace(place, machine=alone(place.machine)))
             place.console.line(f"  finished in {duration(time.monotonic() - start)}")
         store.publish(stage)
 
 
-def _in_child(stage: Stage, partial: Path, place: Place, modules: Sequence[Path], lock: int) -> None:
+def _follow(stage: Stage, store: Store, place: Place, modules: Sequence[Path], node: Node) -> None:
+    """On every node but the first: take part in stages of several processes, wait while the first node makes the others."""
+    if stage.RANKS and not store.complete(stage):
+        place.console.line(f"{stage.name}: taking part as node {node.number} of {place.machine.nodes}")
+        folder = store.begin(stage) / RANKS / f"node-{node.number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        _in_child(stage, folder, place, modules, None, lambda: store.complete(stage))
+    while not store.complete(stage):
+        time.sleep(_LOOK_S)
+
+
+def _in_child(
+    stage: Stage, partial: Path, place: Place, modules: Sequence[Path], lock: int | None,
+    over: Callable[[], bool] | None = None,
+) -> None:  # fmt: skip
+    """partial: where its job is written. over: whether the work was finished without the child, which is then ended."""
     reading, writing = os.pipe()
+    machine = machine_of(stage, place.machine)
+    several = machine.processes * machine.nodes > 1
     try:
         job = {
             "stage": encode(stage, path=stage.name),
-            "machine": encode(place.machine),
+            "machine": encode(machine),
             "runs": str(place.runs),
             "data": str(place.data) if place.data else None,
             "cache": str(place.cache),
@@ -120,17 +145,18 @@ def _in_child(stage: Stage, partial: Path, place: Place, modules: Sequence[Path]
             "quiet": place.console.quiet,
             "parent": os.getpid(),
             "pipe": writing,
-            "lock": lock,
-        }
+        } | ({} if lock is None else {"lock": lock})
         write_json(partial / JOB, job)
         # The child sees the modules its parent sees, wherever it was started; -P keeps the current folder out.
         paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "burnish.pipeline.worker", str(partial / JOB)],
-            env=os.environ | place.machine.environment() | {"PYTHONPATH": paths},
-            pass_fds=(writing, lock),
+            [sys.executable, "-P", "-m", f"burnish.pipeline.{'ranks' if several else 'worker'}", str(partial / JOB)],
+            env=os.environ | machine.environment() | {"PYTHONPATH": paths},
+            pass_fds=(writing,) if lock is None else (writing, lock),
+            # A terminal's Ctrl-C would reach torchrun twice, once from the terminal and once from us.
+            start_new_session=several,
         )
-        code = _wait(child)
+        code = _wait(child, over)
         os.set_blocking(reading, False)
         try:
             answer = os.read(reading, 1 << 16)
@@ -149,8 +175,16 @@ def _in_child(stage: Stage, partial: Path, place: Place, modules: Sequence[Path]
         raise TrainingError(_crash(stage, partial, code))
 
 
-def _wait(child: subprocess.Popen[bytes]) -> int:
+def _wait(child: subprocess.Popen[bytes], over: Callable[[], bool] | None = None) -> int:
     try:
+        while over is not None and child.poll() is None:
+            if over():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(GRACE_S)
+                if child.poll() is None:
+                    _end(child)
+                return 0
+            time.sleep(_LOOK_S)
         return child.wait()
     except BaseException:
         _end(child)

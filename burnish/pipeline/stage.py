@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from burnish.core.fingerprint import fingerprint
 from burnish.errors import RecipeError
+from burnish.pipeline.estimate import Estimate, Look
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.progress import Console
 
@@ -21,10 +22,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 class Context:
     """What a running stage may ask for; none of it bears on identity.
 
-    out:     the stage's own folder (`….partial` until it is complete); whatever is in it survives a kill.
+    out:     the stage's own folder (`….partial` until it is complete); whatever is in it survives a kill. Of several
+             processes only the first writes there; the others write into folders of their own, which are thrown away.
     path_of: the finished artifact folder of an input stage.
     data:    the folder given with --data, or None.
     cache:   a folder for converted models and downloads, shared by all runs.
+    first:   the first process's `out`, for the others; None in the first or only one.
     """
 
     out: Path
@@ -33,6 +36,12 @@ class Context:
     data: Path | None
     cache: Path
     console: Console
+    first: Path | None = None
+
+    @property
+    def kept(self) -> Path:
+        """The stage's own folder, to read in every process what an earlier sitting left."""
+        return self.first or self.out
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,14 @@ class Stage:
 
     VERSION is raised whenever the same fields would give another result.
     OWN_PROCESS stages train or generate: they run in a process of their own, so that memory returns and a crash is contained.
+    RANKS stages run in all processes of the Machine, each of which calls `run`; others run in one whatever it has.
+    MAKES: "model" or "rows" where the artifact is one, so that a recipe that mixes them up is refused before it runs.
     """
 
     VERSION: ClassVar[int] = 1
     OWN_PROCESS: ClassVar[bool] = False
+    RANKS: ClassVar[bool] = False
+    MAKES: ClassVar[str] = ""
 
     @property
     def name(self) -> str:
@@ -57,9 +70,20 @@ class Stage:
         Called by plan, before anything runs.
         """
 
+    def check_on(self, machine: Machine) -> None:
+        """Raise RecipeError for what this stage cannot do on this machine. Called before anything runs."""
+
     def headline(self) -> dict[str, Any]:
         """The numbers `burnish plan` prints for this stage: batch, steps, learning rate, rows asked for …"""
         return {}
+
+    def estimate(self, look: Look) -> Estimate | None:
+        """What the stage would need of the machine; None for stages of which that is not said. Quick; loads no torch."""
+        return None
+
+    def model_like(self, look: Look) -> Path | None:
+        """A folder with the sizes and the tokenizer of the model this stage makes, before it has run; None where none is known."""
+        return None
 
     def run(self, ctx: Context) -> None:
         """Write the artifact's files into ctx.out; go on from whatever an interrupted run left there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from burnish.pipeline.stage import Stage, folder_name
 
 RECORD = "artifact.json"
 JOB = "job.json"
+RANKS = ".ranks"
 PARTIAL = ".partial"
 
 
@@ -157,6 +159,7 @@ class Store:
         with disk_errors(folder):
             for extra in (cost.FILE, JOB):
                 (partial / extra).unlink(missing_ok=True)
+            shutil.rmtree(partial / RANKS, ignore_errors=True)
             for base, _, files in os.walk(partial):
                 for name in files:
                     if not (Path(base) / name).is_symlink():

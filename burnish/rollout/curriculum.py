@@ -32,6 +32,7 @@ class ByPassRate(Stage):
     """
 
     VERSION: ClassVar[int] = 1
+    MAKES: ClassVar[str] = "rows"
     OWN_PROCESS: ClassVar[bool] = True
 
     policy: Stage

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from burnish.model.lora import plain_weight
 from burnish.rollout.cache import Cache, Shape
 from burnish.rollout.decode_attention import DecodeStep
 from burnish.rollout.linear import Linear
@@ -204,7 +205,7 @@ class LlamaForward:
             return copy
 
         def joined(*modules: Any) -> Linear:
-            return Linear([x.weight for x in modules], [x.bias for x in modules], self.compute)
+            return Linear([plain_weight(x) for x in modules], [x.bias for x in modules], self.compute)
 
         return _Layer(
             norm_in=norm(layer.input_layernorm),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from burnish.core.fingerprint import later
 from burnish.core.rng import stream
 from burnish.core.types import Finish, Pair, Problem
 from burnish.data.card import variety
@@ -37,9 +38,12 @@ class Prefer(Stage):
     k:       replies per prompt.
     margin:  the rejected reply's score is below the chosen one's by at least this much; above 0.
     aspects: what replies are scored on; the score is their weighted mean.
+    judge:   a stage with a reward model, whose scores take the place of the aspects; margin is then in its units, any number
+             above 0. The rejected reply is the one it likes least.
     """
 
     VERSION: ClassVar[int] = 1
+    MAKES: ClassVar[str] = "rows"
     OWN_PROCESS: ClassVar[bool] = True
 
     policy: Stage
@@ -50,6 +54,7 @@ class Prefer(Stage):
     margin: float = 0.05
     seed: int = 0
     aspects: tuple[Aspect, ...] = ASPECTS
+    judge: Stage | None = later(default=None)
 
     @property
     def name(self) -> str:
@@ -63,6 +68,8 @@ class Prefer(Stage):
             raise RecipeError(
                 f"prefer.k={self.k}: a pair needs two replies.\n  Use k=4, as the paper does, or at least 2."
             )
+        if self.judge is not None and self.margin > 0:
+            return
         if not 0.0 < self.margin <= 1.0:
             raise RecipeError(
                 f"prefer.margin={self.margin}: scores lie in [0, 1] and a pair must differ.\n  Use a number above 0, e.g. 0.05."
@@ -84,11 +91,13 @@ class Prefer(Stage):
             ctx, self.policy, problems, k=self.k, sampling=self.sampling, verifiers=self.verifiers, purpose="prefer",
             seed=self.seed,
         )  # fmt: skip
+        judged = None if self.judge is None else _rewards(ctx, self.judge, problems, groups)
         pairs: list[Pair] = []
         dropped: list[Dropped] = []
         kept: Counter[str] = Counter()
-        for problem, group in zip(problems, groups, strict=True):
-            pair = choose(problem, group, aspects=self.aspects, margin=self.margin, seed=self.seed)
+        for i, (problem, group) in enumerate(zip(problems, groups, strict=True)):
+            scores = judged[i] if judged else [mean_score(self.aspects, reply) for reply in group]
+            pair = choose(problem, group, scores, margin=self.margin, seed=self.seed, worst=judged is not None)
             if isinstance(pair, str):
                 dropped.append(Dropped(problem, "Prefer", pair))
             else:
@@ -111,13 +120,13 @@ class Prefer(Stage):
 
 
 def choose(
-    problem: Problem, replies: Sequence[Graded], *, aspects: Sequence[Aspect], margin: float, seed: int
-) -> Pair | str:
-    """The pair these replies give, or the reason why they give none.
+    problem: Problem, replies: Sequence[Graded], scores: Sequence[float | None], *, margin: float, seed: int, worst: bool = False
+) -> Pair | str:  # fmt: skip
+    """The pair these replies give by their scores (None: not scored), or the reason why they give none.
 
-    Replies of equal text count once. The choice among the lower replies depends on the seed and the problem alone.
+    Replies of equal text count once. The rejected reply is one of those that are lower by the margin, which depends on the
+    seed and the problem alone; with `worst`, it is the lowest.
     """
-    scores = [mean_score(aspects, reply) for reply in replies]
     distinct: dict[str, tuple[float, Graded]] = {}
     for reply, score in zip(replies, scores, strict=True):
         if score is not None:
@@ -136,9 +145,23 @@ def choose(
     lower = sorted((reply.k, score, reply) for score, reply in ranked[1:] if best - score >= margin - 1e-9)
     if not lower:
         return CLOSE
-    _, lost, rejected = stream(seed, "prefer-rejected", problem.id).choice(lower)
+    least = min(lower, key=lambda item: (item[1], item[0]))
+    _, lost, rejected = least if worst else stream(seed, "prefer-rejected", problem.id).choice(lower)
     return Pair(
         problem.prompt, chosen.text, rejected.text, source=f"prefer/{problem.source}", licence=problem.licence,
         lineage=(*problem.lineage, problem.id),
-        annotations={"chosen_score": best, "rejected_score": lost, "scores": scores},
+        annotations={"chosen_score": best, "rejected_score": lost, "scores": list(scores)},
     )  # fmt: skip
+
+
+def _rewards(
+    ctx: Context, judge: Stage, problems: Sequence[Problem], groups: Sequence[Sequence[Graded]]
+) -> list[list[float | None]]:
+    """The judge's score of every reply."""
+    from burnish.model.reward import RewardModel
+
+    model = RewardModel.load(ctx.path_of(judge) / "model", ctx.machine)
+    asked = [(problem.prompt, reply.text) for problem, group in zip(problems, groups, strict=True) for reply in group]
+    with ctx.console.bar("score replies", len(asked), "replies") as bar:
+        found = iter(model.rewards(asked, bar.advance))
+    return [[next(found) for _ in group] for group in groups]

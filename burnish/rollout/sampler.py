@@ -8,7 +8,8 @@ Shapes: B rows, V vocabulary, C blocks of the vocabulary, W tokens in a block. L
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,29 @@ def sample(
     log-probability is that of the token under it. Temperature 0 takes the likeliest token (the first of equals) and
     gives its log-probability at temperature 1.
     """
+    with _running_sums(logits_BV.device):
+        return _sample(logits_BV, samplings, seeds, steps)
+
+
+@contextmanager
+def _running_sums(device: torch.device) -> Iterator[None]:
+    """Inside, running sums are allowed on CUDA where determinism is asked for: torch refuses all of them, because single
+    long rows may be summed in any order.
+    """
+    mode = torch.get_deterministic_debug_mode()
+    if device.type != "cuda" or mode == 0:
+        yield
+        return
+    torch.set_deterministic_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+
+
+def _sample(
+    logits_BV: Tensor, samplings: Sequence[Sampling], seeds: Sequence[int], steps: Sequence[int]
+) -> tuple[list[int], list[float]]:
     x_BV = logits_BV.to(torch.float32, copy=True)
     # The maximum goes first: what is left is at most 0, and no temperature can make it overflow upwards.
     x_BV.sub_(x_BV.amax(1, keepdim=True))

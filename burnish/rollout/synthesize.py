@@ -27,6 +27,7 @@ class VerifiedSamples(Stage):
     """
 
     VERSION: ClassVar[int] = 1
+    MAKES: ClassVar[str] = "rows"
     OWN_PROCESS: ClassVar[bool] = True
 
     policy: Stage

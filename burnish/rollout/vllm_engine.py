@@ -22,6 +22,7 @@ import torch
 
 from burnish.core.types import Completion
 from burnish.errors import ModelError, RecipeError
+from burnish.model.lora import plain_weights
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
 from burnish.rollout.engine import Continuations, Request, Scored
@@ -199,7 +200,7 @@ class _Worker:
         folder = Path(self._scratch.name) / "model"
         policy.save(folder)
         sums = {}
-        for name, weight in policy.model.named_parameters():
+        for name, weight in plain_weights(policy.model):
             held = weight.detach().to(self._dtype).double()
             sums[name] = [float(held.sum()), float((held * held).sum())]
         return str(folder), sums

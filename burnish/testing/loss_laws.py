@@ -25,7 +25,7 @@ def check_loss(loss: Any, make_batch: MakeBatch, *, seeds: int = 3) -> None:
     - finite: total and gradient are finite with all log-probs at -1e4, or half of them there and half at 0;
     - gradcheck: the gradient is that of the total; count does not depend on the log-probs; metrics carry no gradient.
 
-    make_batch(seed) gives log-probs [B, T] (or values, or one score a row) and a batch with at least 3 units of different
+    make_batch(seed) gives log-probs [B, T] (or several a token [B, T, …], or values, or one score a row) and a batch with at least 3 units of different
     lengths, as the classes in burnish.losses.batch. The values should lie away from a loss's kinks.
     """
     for seed in range(seeds):
@@ -87,7 +87,7 @@ def _check_padding(loss: Any, inputs: Tensor, batch: Any, seed: int) -> None:
 
 def _check_mask(loss: Any, inputs: Tensor, batch: Any, seed: int) -> None:
     mask_BT = batch.sequences.mask_BT
-    if inputs.shape != mask_BT.shape:
+    if inputs.shape[:2] != mask_BT.shape:
         return
     gradient = _measure(loss, inputs, batch).gradient
     _law(bool((gradient[~mask_BT] == 0).all()), f"mask: a token off the mask has a gradient (seed {seed})")
@@ -140,11 +140,11 @@ def _measure(loss: Any, inputs: Tensor, batch: Any) -> _Measured:
 
 def _same_measure(law: str, whole: _Measured, other: _Measured, inputs: Tensor) -> None:
     gradient = other.gradient
-    extra = gradient[:, inputs.shape[1] :] if inputs.ndim == 2 else gradient[:0]
+    extra = gradient[:, inputs.shape[1] :] if inputs.ndim > 1 else gradient[:0]
     _law(bool((extra == 0).all()), f"{law}: the padding has a gradient")
     _same(law, whole.count, other.count, "count")
     _same(law, whole.total, other.total, "total")
-    _same(law, whole.gradient, gradient[:, : inputs.shape[1]] if inputs.ndim == 2 else gradient, "gradient")
+    _same(law, whole.gradient, gradient[:, : inputs.shape[1]] if inputs.ndim > 1 else gradient, "gradient")
     for name, value in whole.metrics.items():
         _same(law, value, other.metrics[name], f"metric {name!r}")
 
@@ -155,10 +155,11 @@ def _widen(inputs: Tensor, batch: Any, junk: float) -> tuple[Tensor, Any]:
     wide_mask_BT = torch.cat([batch.sequences.mask_BT, torch.zeros(shape[0], 2, dtype=torch.bool)], 1)
 
     def widen(x: Tensor) -> Tensor:
-        if x.shape != shape:
+        if x.shape[:2] != shape:
             return x
-        wide = torch.cat([x, torch.zeros(shape[0], 2, dtype=x.dtype)], 1)
-        return wide.masked_fill(~wide_mask_BT, junk) if x.is_floating_point() else wide
+        wide = torch.cat([x, torch.zeros(shape[0], 2, *x.shape[2:], dtype=x.dtype)], 1)
+        off = (~wide_mask_BT).reshape(*wide_mask_BT.shape, *[1] * (x.ndim - 2))
+        return wide.masked_fill(off, junk) if x.is_floating_point() else wide
 
     return widen(inputs), _map(batch, widen)
 

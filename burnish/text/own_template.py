@@ -7,7 +7,7 @@ from typing import Any
 
 from burnish.core.types import Message, Messages, plain, user
 from burnish.errors import ModelError
-from burnish.text.template import Piece, Train
+from burnish.text.template import Piece, Train, trained_of
 
 _WORD = "Zq7reply7qZ"
 # Some templates write today's date; Llama 3.1 and 3.2 write this one where no date is known.
@@ -42,7 +42,7 @@ class OwnTemplate:
         """
         text = self._render(messages, ask=train is None)
         replies = [i for i, message in enumerate(messages) if message.role == "assistant"]
-        trained = {None: [], "assistant": replies, "last": replies[-1:]}[train]
+        trained = trained_of(replies, train)
         found: list[Piece] = []
         at = 0
         for i in replies:

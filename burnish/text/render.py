@@ -45,12 +45,18 @@ class Renderer:
         self._anchor = self._find_anchor()
 
     def render(self, messages: Messages, *, train: Train = "assistant") -> Rendered:
-        """The whole conversation; trained are all assistant turns or only the last, each with its end-of-turn token.
+        """The whole conversation; trained are all assistant turns, only the last, or those of the given numbers, each with
+        its end-of-turn token.
 
         Raises ModelError when nothing would be trained, or when the tokenizer's template does not tell what to train.
         """
         pieces = self._layout.pieces(messages, train=train)
         if not any(piece.trained for piece in pieces):
+            if isinstance(train, tuple) and any(message.role == "assistant" for message in messages):
+                raise ModelError(
+                    f"None of the assistant turns {train} of the conversation is there, so nothing in it would be trained.\n"
+                    "  Number them from 0: the first assistant turn is 0."
+                )
             roles = ", ".join(message.role for message in messages) or "no turns"
             raise ModelError(
                 f"A conversation of {roles} has no assistant turn, so nothing in it would be trained.\n"

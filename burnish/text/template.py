@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from burnish.core.types import Messages
 from burnish.errors import ModelError
 
-Train = Literal["assistant", "last"]
+# Which assistant turns are trained: all, the last, or those of these numbers (the first assistant turn is 0).
+Train = Literal["assistant", "last"] | tuple[int, ...]
 
 
 class Piece(NamedTuple):
@@ -74,7 +76,7 @@ class ChatFormat:
         """
         messages = self._checked(messages)
         replies = [i for i, message in enumerate(messages) if message.role == "assistant"]
-        trained = {None: [], "assistant": replies, "last": replies[-1:]}[train]
+        trained = trained_of(replies, train)
         found: list[Piece] = []
         open_text = self.start
         for i, message in enumerate(messages):
@@ -152,6 +154,13 @@ class ChatFormat:
         if self.default_system is not None and not (messages and messages[0].role == "system"):
             return (type(messages[0])("system", self.default_system), *messages) if messages else messages
         return messages
+
+
+def trained_of(replies: Sequence[int], train: Train | None) -> Sequence[int]:
+    """Those of the assistant turns, given by their places in the conversation, that are trained."""
+    if isinstance(train, tuple):
+        return [replies[number] for number in train if number < len(replies)]
+    return {None: [], "assistant": replies, "last": replies[-1:]}[train]
 
 
 def _literal(text: str) -> str:

@@ -9,19 +9,20 @@ from typing import Any, ClassVar
 
 import torch
 
-from burnish.core.types import Pair
-from burnish.data.dataset import Dataset
+from burnish.core.types import Pair, Row
 from burnish.errors import DataError, ModelError
 from burnish.losses.batch import PairBatch
 from burnish.losses.dpo import DPO
 from burnish.losses.pairs import PairLoss
 from burnish.model.policy import Policy
+from burnish.model.sharing import computed_tokens
 from burnish.pipeline.stage import Context
 from burnish.text.render import Rendered, Renderer
 from burnish.train.epochs import Epochs, train_epochs
+from burnish.train.kinds import rows_of
 from burnish.train.learner import Learner
 from burnish.train.reference import FILE, reference_logprobs
-from burnish.train.rows import fit_context, report_rows, stack
+from burnish.train.rows import check_vocabulary, fit_context, report_rows, stack
 from burnish.train.schedule import Linear, Schedule
 from burnish.train.session import Probe, finished
 
@@ -41,6 +42,11 @@ class RenderedPair:
         """Both rows, prompts included."""
         return len(self.chosen.token_ids) + len(self.rejected.token_ids)
 
+    @property
+    def computed(self) -> int:
+        """The same, their common beginning once."""
+        return computed_tokens([self.chosen.token_ids, self.rejected.token_ids])
+
 
 @dataclass(frozen=True)
 class Preference(Epochs):
@@ -53,6 +59,7 @@ class Preference(Epochs):
     """
 
     VERSION: ClassVar[int] = 1
+    READS: ClassVar[type[Row] | None] = Pair
 
     lr: Schedule = field(default_factory=lambda: Linear(5e-7, warmup=0.1))
     loss: PairLoss = field(default_factory=DPO)
@@ -77,18 +84,19 @@ class Preference(Epochs):
         """Compute the reference's log-probs where the loss reads them, then train; writes model, metrics.jsonl and data_report.json."""
         if finished(ctx):
             return
-        policy = Policy.load(ctx.path_of(self.start) / "model", ctx.machine, trainable=True)
-        pairs = [row for row in Dataset.open(ctx.path_of(self.data)).rows() if isinstance(row, Pair)]
+        policy = self.policy(ctx)
+        pairs = rows_of(self.name, ctx, self.data, Pair)
         # The reference is the policy before its first step, so this comes before any checkpoint is loaded.
         rows = render_pairs(self.name, pairs, policy, ctx, self.max_tokens)
+        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm, self.keep.ema)
         if self.loss.REFERENCE:
             rows = self._with_reference(rows, policy, ctx)
-        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
-        train_epochs(self, ctx, learner, rows, self.loss, pair_batch, probe=self.probe).finish()
+        train_epochs(self, ctx, learner, rows, self.loss, pair_batch, probe=self.probe, cost=pair_cost).finish()
         (ctx.out / FILE).unlink(missing_ok=True)
 
     def _with_reference(self, rows: Sequence[RenderedPair], policy: Policy, ctx: Context) -> list[RenderedPair]:
-        ref = reference_logprobs(policy, [reply for row in rows for reply in (row.chosen, row.rejected)], ctx).tolist()
+        replies = [reply for row in rows for reply in (row.chosen, row.rejected)]
+        ref = reference_logprobs(policy, replies, ctx, together=2).tolist()
         return [
             RenderedPair(row.id, row.chosen, row.rejected, ref[2 * i], ref[2 * i + 1]) for i, row in enumerate(rows)
         ]
@@ -100,6 +108,7 @@ def render_pairs(
     """The pairs whose two rows fit; the others are counted in data_report.json. Raises DataError when none is left."""
     fit_context(stage, max_tokens, policy.context)
     rows = [render_pair(policy.renderer, pair) for pair in pairs]
+    check_vocabulary(rows, policy.model)
     longest = [max(len(row.chosen.token_ids), len(row.rejected.token_ids)) for row in rows]
     kept = [row for row, length in zip(rows, longest, strict=True) if length <= max_tokens]
     report_rows(
@@ -123,6 +132,11 @@ def render_pair(renderer: Renderer, pair: Pair) -> RenderedPair:
     if not any(row.chosen.mask) or not any(row.rejected.mask):
         raise DataError(f"{where}: one of its replies has no tokens, so there is nothing to prefer.\n  Drop the row.")
     return row
+
+
+def pair_cost(pair: RenderedPair) -> int:
+    """Tokens that a forward pass computes for a pair."""
+    return pair.computed
 
 
 def pair_batch(pairs: Sequence[RenderedPair]) -> PairBatch:

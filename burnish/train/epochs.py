@@ -7,13 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from burnish.core.fingerprint import later
+from burnish.core.types import Row
+from burnish.errors import RecipeError
 from burnish.losses.batch import Batch, Loss
+from burnish.model.policy import Policy
+from burnish.model.trains import All, Trains
+from burnish.pipeline.estimate import Estimate, Look
+from burnish.pipeline.machine import Machine
 from burnish.pipeline.stage import Context, Stage
+from burnish.train.estimate import Job, estimate
+from burnish.train.keep import Keep, Last
 from burnish.train.learner import Learner
 from burnish.train.optimizer import AdamW, Optimizer
-from burnish.train.rows import check_numbers, rows_of_step, split, steps_in
+from burnish.train.rows import check_numbers, check_vocabulary, digest_of, rows_of_step, split, steps_in
 from burnish.train.schedule import Linear, Schedule
-from burnish.train.session import Probe, Session
+from burnish.train.session import HeldOut, Probe, Session
 
 
 class TrainRow(Protocol):
@@ -28,6 +37,10 @@ class TrainRow(Protocol):
         """Its tokens, prompts included."""
 
 
+# What a checkpoint was made with beside its rows; it cannot go on with other values.
+MADE_OF = ("epochs", "global_batch", "lr", "optimizer", "clip_norm", "seed")
+
+_MADE = {"model": "a model", "rows": "a dataset"}
 AnyRow = TypeVar("AnyRow", bound=TrainRow)
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
@@ -38,9 +51,17 @@ class Epochs(Stage):
 
     global_batch: rows an optimizer step; an epoch's last step takes what is left.
     max_tokens:   longer rows are dropped and counted, never cut: a cut one would teach an ending that is none.
+    keep:         Last() model, or Best(metric, n) of the run; with ema, of the weights' moving average (burnish.train.keep).
+    trains:       All() weights, some Layers(…), or adapters beside frozen weights, LoRA(…).
+
+    READS is the kind of row it trains on, None where a plan cannot count them; SCORES says that the model gives a number a row.
     """
 
     OWN_PROCESS: ClassVar[bool] = True
+    MAKES: ClassVar[str] = "model"
+    RANKS: ClassVar[bool] = True
+    READS: ClassVar[type[Row] | None] = None
+    SCORES: ClassVar[bool] = False
 
     start: Stage
     data: Stage
@@ -51,6 +72,8 @@ class Epochs(Stage):
     optimizer: Optimizer = field(default_factory=AdamW)
     clip_norm: float = 1.0
     seed: int = 0
+    trains: Trains = later(default_factory=All)
+    keep: Keep = later(default_factory=Last)
 
     def headline(self) -> dict[str, Any]:
         """Epochs, batch, learning rate and longest row."""
@@ -61,23 +84,93 @@ class Epochs(Stage):
     def check(self, data: Path | None) -> None:
         """Raise RecipeError for numbers that cannot work."""
         check_numbers(self.name, epochs=self.epochs, global_batch=self.global_batch, max_tokens=self.max_tokens)
+        self.keep.check(self.name, data)
+        for role, wanted in (("start", "model"), ("data", "rows")):
+            given: Stage = getattr(self, role)
+            if given.MAKES not in ("", wanted):
+                raise RecipeError(
+                    f"{self.name}: {role} is the stage {given.name} ({type(given).__name__}), which makes {_MADE[given.MAKES]}, but "
+                    f"has to be {_MADE[wanted]}.\n"
+                    f"  Write {type(self).__name__}(start, data): the model to begin with, and the dataset to learn from."
+                )
+
+    def check_on(self, machine: Machine) -> None:
+        """Raise RecipeError for what cannot be trained on shards of the weights."""
+        if machine.processes * machine.nodes == 1 or machine.sharding == "replicated":
+            return
+        where = f"{self.name}: Machine(sharding={machine.sharding!r})"
+        if not self.optimizer.SHARDS:
+            raise RecipeError(
+                f"{where} leaves each process its part of every weight, and {type(self.optimizer).__name__} needs whole ones.\n"
+                "  Set sharding='replicated', or optimizer=AdamW()."
+            )
+        if not isinstance(self.trains, All):
+            raise RecipeError(
+                f"{where} with trains={self.trains!r}: frozen and trained weights cannot be shards of one layer.\n"
+                "  Set sharding='replicated': frozen weights have no optimizer state, so whole copies cost little."
+            )
+        if getattr(self, "probe", None) is not None or getattr(self.keep, "probe", None) is not None:
+            raise RecipeError(
+                f"{where} leaves no process the whole model, so a probe has nothing to ask while it is trained.\n"
+                "  Set sharding='replicated', or probe=None and evaluate the finished model."
+            )
+
+    def estimate(self, look: Look) -> Estimate:
+        """Memory and time, as far as they can be known."""
+        reference = bool(getattr(getattr(self, "loss", None), "REFERENCE", False))
+        job = Job(
+            self.name, self.start, self.data, self.trains, self.optimizer, self.epochs, self.global_batch, self.max_tokens,
+            self.READS, reference=reference, scores=self.SCORES,
+        )  # fmt: skip
+        return estimate(job, look)
+
+    def model_like(self, look: Look) -> Path | None:
+        """What it starts from: training changes no size."""
+        return look.model_like(self.start)
+
+    def policy(self, ctx: Context) -> Policy:
+        """The start model, ready to be trained."""
+        folder = ctx.path_of(self.start) / "model"
+        return Policy.load(folder, ctx.machine, trainable=True, trains=self.trains, seed=self.seed)
 
 
 def train_epochs(
     stage: Epochs, ctx: Context, learner: Learner, rows: Sequence[AnyRow], loss: Loss[AnyBatch],
     batch_of: Callable[[Sequence[AnyRow]], AnyBatch], *, probe: Probe | None = None,
+    prepare: Callable[[int, Sequence[AnyRow]], Sequence[AnyRow]] | None = None,
+    readable: Callable[[dict[str, float]], dict[str, float]] | None = None,
+    cost: Callable[[AnyRow], int] | None = None, dev: HeldOut | None = None,
 ) -> Session:  # fmt: skip
     """The loop over all steps that are left; returns the session, which the caller finishes.
 
     batch_of: some rows as one micro-batch.
+    prepare:  a step's number and rows to those rows with what belongs to the whole step, before it is cut into micro-batches.
+    readable: a step's metrics, means over its units, to those that are logged.
+    cost:     tokens that a forward pass computes for a row, where they are fewer than its tokens.
+    dev:      numbers of rows that are not trained on, logged as dev/….
     """
+    check_vocabulary(rows, learner.policy.model)
     steps = steps_in(len(rows), stage.global_batch, stage.epochs)
-    with Session.open(ctx, learner, title=stage.name, steps=steps, probe=probe) as session:
+    made_of = {name: repr(getattr(stage, name)) for name in MADE_OF} | {"rows": digest_of(rows)}
+    with Session.open(
+        ctx, learner, title=stage.name, steps=steps, made_of=made_of, probe=probe, keep=stage.keep, dev=dev
+    ) as session:
         for step in session.remaining():
-            chosen = [rows[i] for i in rows_of_step(step, len(rows), stage.global_batch, stage.seed)]
-            parts = split(chosen, [row.tokens for row in chosen], ctx.machine.micro_tokens)
+            chosen: Sequence[AnyRow] = [rows[i] for i in rows_of_step(step, len(rows), stage.global_batch, stage.seed)]
+            if prepare is not None:
+                chosen = prepare(step, chosen)
+            parts = split(
+                chosen,
+                [cost(row) if cost else row.tokens for row in chosen],
+                ctx.machine.micro_tokens,
+                learner.ranks.size,
+            )
             names = [[row.id for row in part] for part in parts]
-            found = learner.forward_backward([batch_of(part) for part in parts], loss, names=names)
+            batches = [batch_of(part) for part in parts]
+            session.fits(batches)
+            found = learner.forward_backward(batches, loss, names=names)
+            if readable is not None:
+                found = readable(found)
             lr = stage.lr.lr(step, steps)
             norm = learner.step(lr)
             session.done(step, {"lr": lr, "grad_norm": norm, "tokens": sum(row.tokens for row in chosen), **found})

@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from burnish.core.fingerprint import fingerprint, later
 from burnish.core.rng import stream
 from burnish.core.types import Problem, Row
 from burnish.data.dataset import Dataset
 from burnish.errors import RecipeError, TrainingError
 from burnish.losses.policy import GRPO
+from burnish.model.lora import adapters, adapters_off
 from burnish.model.policy import Policy
+from burnish.model.trains import All, Trains
 from burnish.pipeline.stage import Context, Stage
 from burnish.rollout.collect import check_verifiers, collect
 from burnish.rollout.engine import Engine, Sampling
 from burnish.rollout.engines import make_engine
+from burnish.train.keep import Keep, Last
 from burnish.train.learner import Learner
 from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.rollouts import (
@@ -31,15 +35,21 @@ from burnish.train.rollouts import (
     engine_gap,
     flags_of,
     group_metrics,
+    micro_batches,
     rollout_batch,
     samples,
     with_logprobs,
 )
-from burnish.train.rows import check_numbers, report_rows, rows_of_step, split
+from burnish.train.rows import check_numbers, report_rows, rows_of_step
 from burnish.train.schedule import Constant, Schedule
 from burnish.train.session import Probe, Session, finished
 from burnish.verify.base import Verifier
 from burnish.verify.monitors import MONITORS, Monitor
+
+# What a checkpoint was made with beside its problems; it cannot go on with other values.
+MADE_OF = (
+    "steps", "problems_per_step", "group_size", "updates_per_step", "sampling", "lr", "optimizer", "clip_norm", "seed"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,11 +63,14 @@ class RL(Stage):
     reward:            how a verdict becomes a reward: Reward(missing_end=0.0) gives replies cut by max_tokens nothing (Tülu 3.1).
     monitors:          what to look for in replies that may be gaming their grade; they report, and change no reward.
     patience:          stop after so many steps in a row in which no group had replies of different worth.
+    keep:              Last() model, or Best(metric, n) of the run; with ema, replies are still sampled from the weights themselves.
+    trains:            All() weights, some Layers(…), or adapters beside frozen weights, LoRA(…); engines get them merged.
     probe:             what to ask while training; it changes no weight, so it is no part of the identity.
     """
 
-    VERSION: ClassVar[int] = 1
-    OWN_PROCESS: ClassVar[bool] = True
+    VERSION = 1
+    MAKES = "model"
+    OWN_PROCESS = True
 
     start: Stage
     problems: Stage
@@ -76,6 +89,8 @@ class RL(Stage):
     optimizer: Optimizer = field(default_factory=AdamW)
     clip_norm: float = 1.0
     seed: int = 0
+    trains: Trains = later(default_factory=All)
+    keep: Keep = later(default_factory=Last)
     probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
@@ -96,6 +111,7 @@ class RL(Stage):
             self.name, steps=self.steps, problems_per_step=self.problems_per_step,
             updates_per_step=self.updates_per_step, patience=self.patience,
         )  # fmt: skip
+        self.keep.check(self.name, data)
         if self.probe is not None:
             self.probe.check(data)
         if self.group_size < 2:
@@ -113,12 +129,23 @@ class RL(Stage):
         """Train; writes model, metrics.jsonl, rollouts.jsonl and data_report.json."""
         if finished(ctx):
             return
-        policy = Policy.load(ctx.path_of(self.start) / "model", ctx.machine, trainable=True)
-        reference = self._reference(ctx)
+        policy = Policy.load(
+            ctx.path_of(self.start) / "model", ctx.machine, trainable=True, trains=self.trains, seed=self.seed
+        )
+        reference = self._reference(policy, ctx)
         problems = self._fitting(Dataset.open(ctx.path_of(self.problems)).rows(), policy, ctx)
-        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm)
+        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm, self.keep.ema)
         with (
-            Session.open(ctx, learner, title="rl", steps=self.steps, probe=self.probe) as session,
+            Session.open(
+                ctx,
+                learner,
+                title="rl",
+                steps=self.steps,
+                probe=self.probe,
+                keep=self.keep,
+                made_of={name: repr(getattr(self, name)) for name in MADE_OF}
+                | {"rows": fingerprint([p.id for p in problems])},
+            ) as session,
             closing(RolloutLog(ctx.out / "rollouts.jsonl", done=session.counters["step"])) as rollouts,
         ):
             engine = make_engine(policy, ctx.machine, ctx.console)
@@ -169,13 +196,18 @@ class RL(Stage):
         tokens, temperature = learner.machine.micro_tokens, self.sampling.temperature
         once = self.updates_per_step == 1
         if reference is not None:
-            kept = with_logprobs(kept, reference, "ref", tokens, temperature)
+            with adapters_off(reference.model):
+                kept = with_logprobs(kept, reference, "ref", tokens, temperature)
         if not once:
             kept = with_logprobs(kept, policy, "old", tokens, temperature)
+        if learner.work is not None:
+            replies = sum(len(sample.trajectory.completion.token_ids) for sample in kept)
+            passes = (reference is not None) + (not once)
+            learner.flops += passes * learner.work.forward([sample.tokens for sample in kept], replies)
         totals = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0, "engine_gap": 0.0}
         count = norm = 0.0
         for part in self._minibatches(step, kept):
-            micro = split(part, [sample.tokens for sample in part], tokens)
+            micro = [[part[i] for i in batch] for batch in micro_batches(part, tokens)]
             found = learner.forward_backward(
                 [rollout_batch(rows) for rows in micro],
                 OnPolicy(self.loss) if once else self.loss,
@@ -197,10 +229,15 @@ class RL(Stage):
         parts = [set(groups[i :: self.updates_per_step]) for i in range(self.updates_per_step)]
         return [[sample for sample in kept if sample.group in part] for part in parts if part]
 
-    def _reference(self, ctx: Context) -> Policy | None:
-        """The start policy, frozen, in the learner's own precision; none where no KL term asks for it."""
+    def _reference(self, trained: Policy, ctx: Context) -> Policy | None:
+        """The start policy, frozen, in the learner's own precision; none where no KL term asks for it.
+
+        With adapters it is the trained policy itself, which without them is still the start.
+        """
         if not self.loss.kl_coef:
             return None
+        if adapters(trained.model):
+            return trained
         policy = Policy.load(ctx.path_of(self.start) / "model", ctx.machine, trainable=True)
         policy.model.requires_grad_(False)
         return policy

@@ -2,12 +2,16 @@
 
 A loss returns a sum and a count; the count is taken over all batches of a call before any gradient is computed, so how a
 step is cut into micro-batches cannot change the gradient.
+
+With several ranks every one is given the same batches, takes its share of them, and gradients are summed.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -15,12 +19,18 @@ import torch
 from torch import Tensor
 
 from burnish.errors import ArtifactError, TrainingError
-from burnish.losses.batch import Batch, Loss, Sequences
+from burnish.losses.batch import Batch, Loss, Sequences, moved
 from burnish.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from burnish.model.flops import Work
+from burnish.model.parallel import Ranks, Sharded, deal, held_here, padding, placed, same_start, sum_gradients, whole
+from burnish.model.sharing import computed_spans
 from burnish.pipeline.machine import Machine
+from burnish.train.ema import WeightAverage
+from burnish.train.offload import StateAway
 from burnish.train.optimizer import AdamW, Optimizer
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
+AVERAGE = "ema"  # in a checkpoint, beside the optimizer's fields of a weight
 
 
 class Trained(Protocol):
@@ -33,22 +43,39 @@ class Trained(Protocol):
     def outputs(self, sequences: Sequences, temperature: float) -> Tensor:
         """What losses take first: log-probs [B, T] of a policy, scores [B] of a reward model."""
 
+    def shard(self) -> Sharded:
+        """Leave this rank only its part of each weight; `outputs` then works when all ranks call it together."""
+
     def save(self, folder: Path) -> None:
         """Write a plain Hugging Face folder."""
 
 
 class Learner:
-    """Holds the optimizer of a trainable policy or reward model. Gradients add up over forward_backward calls until step."""
+    """Holds the optimizer of a trainable policy or reward model. Gradients add up over forward_backward calls until step.
+
+    average:  of the weights after every step so far (burnish.train.ema), where there is one.
+    flops:    model FLOPs until now, those of all ranks (burnish.model.flops); 0 for a model whose shape is not known.
+    update_s: seconds spent in `step` until now.
+    """
 
     def __init__(
-        self, policy: Trained, machine: Machine, optimizer: Optimizer | None = None, clip_norm: float = 1.0
-    ) -> None:
+        self, policy: Trained, machine: Machine, optimizer: Optimizer | None = None, clip_norm: float = 1.0, ema: float = 0.0
+    ) -> None:  # fmt: skip
         self.policy, self.machine, self.clip_norm = policy, machine, clip_norm
+        self.ranks = Ranks.current()
+        self._sharded = policy.shard() if self.ranks.size > 1 and machine.sharding != "replicated" else None
         self._weights: dict[str, Any] = {n: w for n, w in policy.model.named_parameters() if w.requires_grad}
         ends = {id(e.weight) for e in (policy.model.get_input_embeddings(), policy.model.get_output_embeddings()) if e}
         outer = frozenset(name for name, weight in self._weights.items() if id(weight) in ends)
-        self._optimizers = (optimizer or AdamW()).make(self._weights, outer)
+        if self._sharded is None:
+            same_start(self._weights.values(), self.ranks)
+        self.optimizer = optimizer or AdamW()
+        self._optimizers = self.optimizer.make(self._weights, outer)
+        self._away = StateAway() if machine.offload in ("optimizer", "both") else None
+        self.average = WeightAverage(ema, self._weights) if ema else None
         self.steps = 0
+        self.work = Work.of_model(policy.model)
+        self.flops = self.update_s = 0.0
 
     def forward_backward(
         self,
@@ -62,26 +89,63 @@ class Learner:
 
         names: the row ids of each batch, for the message of a loss that is not finite.
         Without any unit to count there is no gradient and the loss is 0.
-        Raises TrainingError for a loss that is not finite; no gradient is kept then.
+        Every rank gives the same batches and gets the same numbers back.
+        Raises TrainingError, on all ranks, for a loss that is not finite; no gradient is kept then.
         """
-        count = float(sum(float(loss.count(batch)) for batch in batches))
+        counted = batches[self.ranks.rank :: self.ranks.size]
+        count = self.ranks.total(float(sum(float(loss.count(batch)) for batch in counted)))
         if count == 0:
             return {"loss": 0.0, "count": 0.0}
+        live = [i for i, batch in enumerate(batches) if bool(batch.sequences.mask_BT.any())]
+        if self.work is not None:
+            for i in live:
+                self.flops += self._cost(batches[i].sequences, self.work)
         sums: dict[str, float] = {"loss": 0.0}
-        for i, batch in enumerate(batches):
-            if not bool(batch.sequences.mask_BT.any()):
+        broken = ""
+        for turn in deal([batches[i].sequences.size for i in live], self.ranks):
+            if broken or turn is None:
+                self._keep_pace(temperature)
                 continue
+            batch = batches[live[turn]]
             found = self.policy.outputs(batch.sequences, temperature)
+            # Log-probs are where the weights are; losses work there.
+            batch = moved(batch, found.device)
             total = loss.total(found, batch)
             value = float(total.detach())
             if not math.isfinite(value):
-                self._drop_gradients()
-                raise TrainingError(self._diverged(f"the loss is {value}", names[i] if names else ()))
-            (total / count).backward()  # type: ignore[no-untyped-call]
+                broken = self._diverged(f"the loss is {value}", names[live[turn]] if names else ())
+            if not broken or self._sharded:
+                (total / count).backward()  # type: ignore[no-untyped-call]
             sums["loss"] += value
             for name, part in loss.metrics(found.detach(), batch).items():
                 sums[name] = sums.get(name, 0.0) + float(part)
-        return {"count": count} | {name: value / count for name, value in sums.items()}
+        return {"count": count} | {name: value / count for name, value in self._joined(sums, broken).items()}
+
+    @staticmethod
+    def _cost(rows: Sequences, work: Work) -> float:
+        """Model FLOPs of a batch, beginnings that its rows share counted once."""
+        tokens = [row[:n] for row, n in zip(rows.tokens_BT.tolist(), rows.lengths_B.tolist(), strict=True)]
+        spans = computed_spans(tokens)
+        lengths, before = [stop - start for start, stop in spans], [start for start, _ in spans]
+        return work.training(lengths, int(rows.mask_BT.sum()), before)
+
+    def _keep_pace(self, temperature: float) -> None:
+        """A pass that counts for nothing: whoever holds shards must take part in every other rank's pass."""
+        if self._sharded:
+            (self.policy.outputs(padding(), temperature).sum() * 0.0).backward()  # type: ignore[no-untyped-call]
+
+    def _joined(self, sums: dict[str, float], broken: str) -> dict[str, float]:
+        """The sums over all ranks. Raises TrainingError when one of them is broken, with what it says."""
+        joined: dict[str, float] = {}
+        stops: list[str] = []
+        for part, stop in self.ranks.gather((sums, broken)):
+            stops += [stop] if stop else []
+            for name, value in part.items():
+                joined[name] = joined.get(name, 0.0) + value
+        if stops:
+            self._drop_gradients()
+            raise TrainingError(stops[0])
+        return joined
 
     def step(self, lr: float) -> float:
         """Clip by the global norm, update the weights, drop the gradients; returns the norm before clipping.
@@ -89,11 +153,14 @@ class Learner:
         Without gradients nothing moves and the norm is 0. Raises TrainingError, the weights untouched, for a norm that is
         not finite.
         """
+        began = time.monotonic()
+        if self._sharded is None:
+            sum_gradients(self._weights.values(), self.ranks)
         gradients = [w.grad for w in self._weights.values() if w.grad is not None]
         if not gradients:
-            self.steps += 1
+            self._counted()
             return 0.0
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         if not math.isfinite(float(norm)):
             self._drop_gradients()
             raise TrainingError(self._diverged(f"the gradient's norm is {float(norm)}", ()))
@@ -101,20 +168,36 @@ class Learner:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            optimizer.step()
+            if self._away:
+                self._away.update(optimizer)
+            else:
+                optimizer.step()
         self._drop_gradients()
-        self.steps += 1
+        self._counted()
+        self.update_s += time.monotonic() - began
         return float(norm)
 
+    def result(self) -> AbstractContextManager[None]:
+        """Inside, the weights are those a run that ended here would leave: their average where there is one."""
+        return self.average.shown() if self.average else nullcontext()
+
+    def _counted(self) -> None:
+        self.steps += 1
+        if self.average:
+            self.average.update(self.steps)
+
     def save(self, folder: Path, counters: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint: weights, optimizer state, the number of steps and the caller's counters."""
-        broken = [n for n, w in self._weights.items() if not bool(w.detach().isfinite().all())]
-        if broken:
-            raise TrainingError(self._diverged(f"the weights {broken[0]} are no longer finite", ()))
+        """Write a checkpoint: weights, optimizer state, the number of steps and the caller's counters; all ranks call it."""
+        broken = [n for n, w in self._weights.items() if not bool(held_here(w.detach()).isfinite().all())]
+        found = [name for names in self.ranks.gather(broken[:1]) for name in names]
+        if found:
+            raise TrainingError(self._diverged(f"the weights {found[0]} are no longer finite", ()))
         held = self._states()
         state = {f"{name}/{key}": value for name in self._weights for key, value in held[name].items()}
+        if self.average:
+            state |= {f"{name}/{AVERAGE}": value for name, value in self.average.state().items()}
         weights = {name: weight.detach() for name, weight in self._weights.items()}
-        save_checkpoint(folder, Checkpoint(weights, state, {"learner_steps": self.steps, **(counters or {})}))
+        save_checkpoint(folder, Checkpoint(weights, state, {**(counters or {}), "learner_steps": self.steps}))
 
     def load(self, folder: Path) -> dict[str, Any] | None:
         """Go back to a checkpoint; returns its counters, or None where there is none.
@@ -132,16 +215,21 @@ class Learner:
             )
         with torch.no_grad():
             for name, weight in self._weights.items():
-                weight.copy_(checkpoint.weights[name])
+                weight.copy_(placed(checkpoint.weights[name], weight))
         held = self._states()
         for fields in held.values():
             fields.clear()
         for key, value in checkpoint.optimizer.items():
             name, _, field = key.rpartition("/")
             weight = self._weights[name]
+            if field == AVERAGE and self.average:
+                self.average.load(name, placed(value, weight))
+                continue
             # Steps are counted in float32 on the CPU; moments live beside their weights.
             where = "cpu" if field == "step" and weight.device.type == "cpu" else weight.device
-            held[name][field] = value.to(where)
+            held[name][field] = placed(value, weight) if value.shape == weight.shape and value.ndim else value.to(where)
+            if self._away:
+                self._away.send(weight, held[name])
         self.steps = int(checkpoint.counters["learner_steps"])
         return checkpoint.counters
 

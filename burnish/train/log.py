@@ -1,12 +1,16 @@
-"""What a training run says while it runs and leaves behind: metrics.jsonl and a progress bar."""
+"""What a training run says while it runs and leaves behind: metrics.jsonl, a progress bar, and how fast it was."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from burnish.core.files import JsonlLog
+from burnish.model.rates import MatrixRate
+
+FORMULA = "6 × matrix parameters × tokens (the head only at labels) + attention"
 
 
 class MetricsLog:
@@ -44,4 +48,50 @@ def note(record: dict[str, Any]) -> str:
         for name, form in (("loss", ".4f"), ("accuracy", ".2f"), ("reward", ".3f"), ("lr", ".1e"))
         if isinstance(record.get(name), float)
     ]
-    return "  ".join([*shown, f"{record['tokens_per_s']:,.0f} tokens/s"])
+    speed = [f"{record['tokens_per_s']:,.0f} tokens/s"]
+    if record.get("mfu") is not None:
+        speed.append(f"{record['mfu']:.0%} MFU")
+    return "  ".join([*shown, *speed])
+
+
+@dataclass(slots=True)
+class Speed:
+    """Model FLOPs against the clock and against what the machine's matrix products reach; sums over this sitting.
+
+    rate:    of one process. devices: how many of them train together.
+    wall_s:  seconds of all steps; flops: their model FLOPs; update_s: the part of wall_s that was spent in optimizer updates.
+    """
+
+    rate: MatrixRate
+    devices: int
+    steps: int = 0
+    flops: float = 0.0
+    wall_s: float = 0.0
+    update_s: float = 0.0
+
+    def step(self, flops: float, wall_s: float, update_s: float) -> dict[str, float]:
+        """Count a step; returns its `tflops` and `mfu`, and `mfu_published` where the device's published rate is known."""
+        self.steps += 1
+        self.flops += flops
+        self.wall_s += wall_s
+        self.update_s += update_s
+        per_s = flops / max(wall_s, 1e-9)
+        found = {"tflops": per_s / 1e12, "mfu": per_s / (self.rate.flops * self.devices)}
+        if self.rate.published:
+            found["mfu_published"] = per_s / (self.rate.published * self.devices)
+        return found
+
+    @property
+    def passes(self) -> float:
+        """FLOP/s of the forward and backward passes alone."""
+        return self.flops / max(self.wall_s - self.update_s, 1e-9)
+
+    def told(self, title: str) -> str:
+        """The sitting's speed in a line, with the formula; "" before the first step."""
+        if not self.flops:
+            return ""
+        per_s, peak = self.flops / max(self.wall_s, 1e-9), self.rate.flops * self.devices
+        return (
+            f"  {title}: {per_s / 1e12:.3g} TFLOP/s, {per_s / peak:.1%} MFU: model FLOPs a second, {FORMULA}, of the "
+            f"{peak / 1e12:.3g} TFLOP/s that matrix products reach here (measured {self.rate.measured})"
+        )

@@ -5,6 +5,7 @@ Shapes: P pairs.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Sequence
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 
 from burnish.core.files import write_atomic
+from burnish.model.parallel import Ranks, deal, either, padding
 from burnish.model.policy import Policy
+from burnish.model.sharing import computed_tokens
 from burnish.pipeline.stage import Context
 from burnish.text.render import Rendered
 from burnish.train.rows import split, stack
@@ -22,28 +25,42 @@ from burnish.train.rows import split, stack
 FILE = "reference.safetensors"
 
 
-def reference_logprobs(policy: Policy, rows: Sequence[Rendered], ctx: Context) -> Tensor:
+def reference_logprobs(policy: Policy, rows: Sequence[Rendered], ctx: Context, *, together: int = 1) -> Tensor:
     """[len(rows)] summed log-prob (nats) of each row's trained tokens under `policy`, which has not been trained yet.
 
+    together: so many neighbouring rows share a prompt, which is computed once for them.
+
     Kept in ctx.out by content (weights, tokens, masks): other content is computed anew, an interrupted pass goes on.
+    Several ranks share the work, each keeps what it has found, and all return everything.
     """
-    path = ctx.out / FILE
+    path, ranks = ctx.out / FILE, Ranks.current()
     key = _key(policy, rows, ctx)
-    found = _read(path, key)
-    if found is None:
-        found = torch.full((len(rows),), torch.nan)
-    missing = [i for i in range(len(rows)) if bool(found[i].isnan())]
-    parts = split(missing, [len(rows[i].token_ids) for i in missing], ctx.machine.micro_tokens)
+    known = [value for value in (_read(ctx.kept / FILE, key), _read(path, key)) if value is not None]
+    found = ranks.merged(functools.reduce(either, known, torch.full((len(rows),), torch.nan)))
+    groups = [range(i, i + together) for i in range(0, len(rows), together)]
+    missing = [group for group in groups if bool(found[list(group)].isnan().any())]
+    costs = [computed_tokens([rows[i].token_ids for i in group]) for group in missing]
+    parts = [
+        [i for group in part for i in group] for part in split(missing, costs, ctx.machine.micro_tokens, ranks.size)
+    ]
+    turns = deal([sum(len(rows[i].token_ids) for i in part) for part in parts], ranks)
+    left = together * len(missing)
     saved_at = time.monotonic()
-    with ctx.console.bar("reference log-probs", len(rows), "rows", done=len(rows) - len(missing)) as bar:
-        for part in parts:
+    with ctx.console.bar("reference log-probs", len(rows), "rows", done=len(rows) - left) as bar:
+        for turn in turns:
+            part = [] if turn is None else parts[turn]
             with torch.no_grad():
-                logp_BT = policy.logprobs(stack([rows[i] for i in part]))
+                logp_BT = policy.logprobs(stack([rows[i] for i in part]) if part else padding())
+            if not part:
+                continue
             found[part] = logp_BT.sum(1).float().cpu()
-            bar.advance(len(part))
+            others = min(len(part) * ranks.size, left)
+            left -= others
+            bar.advance(others)
             if time.monotonic() - saved_at >= ctx.machine.checkpoint_every_s:
                 _write(path, key, found)
                 saved_at = time.monotonic()
+    found = ranks.merged(found)
     if parts:
         _write(path, key, found)
     return found

@@ -116,12 +116,31 @@ def rollout_batch(part: Sequence[Sample]) -> RolloutBatch:
     return RolloutBatch(sequences, old_BT, ref_BT, adv_BT)
 
 
+def micro_batches(samples: Sequence[Sample], micro_tokens: int) -> list[list[int]]:
+    """The samples' numbers in micro-batches of at most micro_tokens computed tokens (one sample at the least).
+
+    Neighbouring samples of a group stay together, because their prompt is computed once.
+    """
+    units: list[list[int]] = []
+    costs: list[int] = []
+    for i, sample in enumerate(samples):
+        reply = len(sample.trajectory.completion.token_ids)
+        follows = i > 0 and samples[i - 1].group == sample.group
+        if follows and costs[-1] + reply <= micro_tokens:
+            units[-1].append(i)
+            costs[-1] += reply
+        else:
+            units.append([i])
+            costs.append(sample.tokens)
+    return [[i for unit in part for i in unit] for part in split(units, costs, micro_tokens)]
+
+
 def with_logprobs(
     kept: Sequence[Sample], policy: Policy, field: Literal["ref", "old"], micro_tokens: int, temperature: float
 ) -> list[Sample]:
     """The samples with a policy's log-probs of their tokens in `field`; no gradient."""
     found = list(kept)
-    for part in split(range(len(kept)), [sample.tokens for sample in kept], micro_tokens):
+    for part in micro_batches(kept, micro_tokens):
         sequences = stack([kept[i].row for i in part])
         with torch.no_grad():
             logp_BT = policy.logprobs(sequences, temperature).cpu()

@@ -5,16 +5,19 @@ Shapes: B rows, T positions.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
-from typing import TypeVar
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from burnish.core.files import write_json
 from burnish.core.rng import stream
-from burnish.errors import DataError, RecipeError
+from burnish.errors import DataError, ModelError, RecipeError
 from burnish.losses.batch import Sequences
 from burnish.pipeline.stage import Context
 from burnish.text.pack import pack
@@ -42,9 +45,56 @@ def spread(rows: Sequence[Sequence[float]], like: Sequences) -> Tensor:
     return out_BT
 
 
-def split(items: Sequence[Item], lengths: Sequence[int], micro_tokens: int) -> list[list[Item]]:
-    """The items of one optimizer step as micro-batches of at most `micro_tokens` tokens each (one item at the least)."""
-    return [[items[i] for i in part] for part in pack(lengths, max(micro_tokens, *lengths))] if items else []
+def split(items: Sequence[Item], lengths: Sequence[int], micro_tokens: int, ranks: int = 1) -> list[list[Item]]:
+    """The items of one optimizer step as micro-batches of at most `micro_tokens` tokens each (one item at the least).
+
+    ranks: how many processes share them; then as many for each, of like size, where the items allow it.
+    """
+    if not items:
+        return []
+    room = max(micro_tokens, *lengths)
+    parts = pack(lengths, room)
+    if ranks > 1:
+        goal = math.ceil(len(parts) / ranks) * ranks
+        least = max(*lengths, math.ceil(sum(lengths) / goal), 1)
+        # From all equally full to as full as may be, in twenty steps.
+        sizes = [least + (room - least) * i // 20 for i in range(21)]
+        parts = next((found for found in (pack(lengths, size) for size in sizes) if len(found) <= goal), parts)
+    return [[items[i] for i in part] for part in parts]
+
+
+def digest_of(rows: Iterable[Any]) -> str:
+    """16 hex digits over the ids, tokens and train masks of rendered rows, in their order.
+
+    rows: as in `rendered_in`; what else they hold was computed from these.
+    """
+    found = hashlib.sha256()
+    for name, row in rendered_in(rows):
+        found.update(name.encode() + array("q", row.token_ids).tobytes() + bytes(row.mask))
+    return found.hexdigest()[:16]
+
+
+def check_vocabulary(rows: Iterable[Any], model: Any) -> None:
+    """Raise ModelError for a token that the torch module has no embedding for. rows: as in `rendered_in`."""
+    known = int(model.get_input_embeddings().num_embeddings)
+    for name, row in rendered_in(rows):
+        highest = max(row.token_ids, default=0)
+        if highest >= known:
+            raise ModelError(
+                f"row {name}: its token {highest} is none of the {known} that the model has embeddings for, so model and tokenizer "
+                "do not belong together.\n"
+                "  Start from a folder whose tokenizer was saved with its weights, or give the weights the missing rows: "
+                "model.resize_token_embeddings(len(tokenizer)) in transformers, then save both."
+            )
+
+
+def rendered_in(rows: Iterable[Any]) -> Iterator[tuple[str, Rendered]]:
+    """(id, row) of every rendered row inside rows that were made of them: dataclasses with an `id` and such fields."""
+    for row in rows:
+        for field in fields(row):
+            part = getattr(row, field.name)
+            if isinstance(part, Rendered):
+                yield row.id, part
 
 
 def steps_in(rows: int, global_batch: int, epochs: int) -> int:
@@ -78,21 +128,31 @@ def check_numbers(stage: str, **numbers: int) -> None:
 
 
 def report_rows(
-    ctx: Context, *, kind: str, limit: int, rows: int, kept: int, too_long: Sequence[str], tokens: int, trained: int
-) -> None:
-    """Write data_report.json and say what was dropped. Raises DataError when nothing is left."""
+    ctx: Context, *, kind: str, limit: int, rows: int, kept: int, too_long: Sequence[str], tokens: int, trained: int,
+    more: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write data_report.json and say what was dropped. Raises DataError when nothing is left.
+
+    more: what else the stage counted, by its names in the report.
+    """
     write_json(
         ctx.out / "data_report.json",
         {"kind": kind, "rows": rows, "used": kept, "max_tokens": limit, "too_long": len(too_long),
-         "too_long_ids": list(too_long), "tokens": tokens, "trained_tokens": trained},
+         "too_long_ids": list(too_long), "tokens": tokens, "trained_tokens": trained, **(more or {})},
     )  # fmt: skip
     if too_long:
         ctx.console.line(
             f"  {len(too_long)} of {rows} {kind} are longer than {limit} tokens and were left out (data_report.json)"
         )
     if not kept:
-        why = f"all {rows} are longer than max_tokens={limit}" if rows else f"the dataset holds no {kind}"
+        why, hint = f"the dataset holds no {kind}", "Look"
+        if rows:
+            hint = "Raise max_tokens, or look"
+            why = (
+                f"all {rows} are longer than max_tokens={limit}"
+                if len(too_long) == rows
+                else f"all {rows} were left out"
+            )
         raise DataError(
-            f"No {kind} to train on: {why}.\n"
-            "  Raise max_tokens, or look at what the stage before kept and dropped (burnish show)."
+            f"No {kind} to train on: {why}.\n  {hint} at what the stage before kept and dropped (burnish show)."
         )

@@ -20,7 +20,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from burnish.core.files import JsonlLog, disk_errors, read_json, read_jsonl, sha256_file, write_atomic, write_json
-from burnish.core.fingerprint import ABSENT, canonical, content_id, decode, diff, encode, fingerprint, not_identity
+from burnish.core.fingerprint import (
+    ABSENT,
+    canonical,
+    content_id,
+    decode,
+    diff,
+    encode,
+    fingerprint,
+    later,
+    not_identity,
+)
 from burnish.core.rng import rank, seed_of, stream
 from burnish.core.rows import from_json, to_json, trajectory_from_json, trajectory_to_json
 from burnish.core.types import Check, Completion, Demo, Finish, Message, Pair, Problem, Rated, Trajectory, Verdict, user
@@ -108,6 +118,23 @@ def test_fields_outside_the_identity_are_kept_in_the_encoding_only() -> None:
     here, there = Leaf(1.0, where="here"), Leaf(1.0, where="there")
     assert fingerprint(here) == fingerprint(there)
     assert decode(encode(here)).where == "here"
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A value whose class gained fields after results were stored."""
+
+    size: int
+    rate: float = later(default=0.0)
+    also: Any = later(default=None)
+
+
+def test_a_field_added_later_enters_the_identity_once_it_is_used() -> None:
+    before = '{"class":"test_core:Grown","fields":{"size":3},"version":0}'
+    assert canonical(Grown(3)) == canonical(Grown(3, 0.0, None)) == before
+    assert len({fingerprint(v) for v in (Grown(3), Grown(3, 0.5), Grown(3, 0), Grown(3, -0.0), Grown(3, 0.0, 1))}) == 5
+    assert decode(encode(Grown(3, 0.5))) == Grown(3, 0.5)
+    assert encode(Grown(3))["fields"].keys() == {"size", "rate", "also"}
 
 
 def test_class_and_version_are_identity(monkeypatch: pytest.MonkeyPatch) -> None:

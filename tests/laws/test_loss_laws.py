@@ -12,8 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from burnish.losses.batch import PairBatch, RolloutBatch, ScoredPairBatch, Sequences, TokenBatch, ValueBatch
+from burnish.losses.batch import (
+    CandidateSequences,
+    PairBatch,
+    RatedBatch,
+    RolloutBatch,
+    ScoredPairBatch,
+    Sequences,
+    TeacherBatch,
+    TokenBatch,
+    ValueBatch,
+)
+from burnish.losses.distill import Distillation
 from burnish.losses.dpo import APO, DPO, IPO
+from burnish.losses.kto import KTO
 from burnish.losses.policy import GRPO
 from burnish.losses.reference_free import ORPO, SimPO
 from burnish.losses.reward import BradleyTerry
@@ -43,12 +55,37 @@ def make_tokens(seed: int) -> tuple[Tensor, TokenBatch]:
     return -normal(g, 5, 7).abs(), TokenBatch(s)
 
 
+def make_weighted(seed: int) -> tuple[Tensor, TokenBatch]:
+    logp_BT, batch = make_tokens(seed)
+    weight_B = torch.rand(5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3
+    return logp_BT, TokenBatch(batch.sequences, weight_B)
+
+
+def make_teacher(seed: int) -> tuple[Tensor, TeacherBatch]:
+    """Three candidates; the weights of rows are unequal every other time."""
+    g = torch.Generator().manual_seed(seed)
+    s = sequences(g, 5)
+    asked = CandidateSequences(s.tokens_BT, s.lengths_B, s.mask_BT, torch.arange(3).expand(5, 7, 3).contiguous(), 1.5)
+    teacher_BTk1 = normal(g, 5, 7, 4).log_softmax(-1)
+    weight_B = torch.rand(5, generator=g, dtype=torch.float64) if seed % 2 else None
+    student = normal(g, 5, 7, 4).log_softmax(-1)
+    return torch.cat([-normal(g, 5, 7, 1).abs(), student], -1), TeacherBatch(asked, teacher_BTk1, weight_B)
+
+
 def make_pairs(seed: int) -> tuple[Tensor, PairBatch]:
     g = torch.Generator().manual_seed(seed)
     s = sequences(g, 8)
     logp_BT = -normal(g, 8, 7).abs()
     ref_2P = logp_BT.masked_fill(~s.mask_BT, 0).sum(1) + 0.1 * normal(g, 8)
     return logp_BT, PairBatch(s, ref_2P)
+
+
+def make_rated(seed: int) -> tuple[Tensor, RatedBatch]:
+    g = torch.Generator().manual_seed(seed)
+    s = sequences(g, 5)
+    logp_BT = -normal(g, 5, 7).abs()
+    ref_B = logp_BT.masked_fill(~s.mask_BT, 0).sum(1) + normal(g, 5)
+    return logp_BT, RatedBatch(s, torch.arange(5) % 2 == seed % 2, ref_B, torch.full((5,), 0.3, dtype=torch.float64))
 
 
 def make_rollouts(seed: int) -> tuple[Tensor, RolloutBatch]:
@@ -78,6 +115,10 @@ def make_scores(seed: int) -> tuple[Tensor, ScoredPairBatch]:
     [
         (SFTLoss(), make_tokens),
         (SFTLoss("sum"), make_tokens),
+        (SFTLoss(), make_weighted),
+        (SFTLoss("sum"), make_weighted),
+        (Distillation(), make_teacher),
+        (Distillation("renormalized", nll=0.3), make_teacher),
         (DPO(), make_pairs),
         (DPO(beta=0.1, length_normalized=False), make_pairs),
         (DPO(label_smoothing=0.2), make_pairs),
@@ -88,6 +129,8 @@ def make_scores(seed: int) -> tuple[Tensor, ScoredPairBatch]:
         (APO(beta=2.0, toward="down", length_normalized=True), make_pairs),
         (SimPO(), make_pairs),
         (ORPO(), make_pairs),
+        (KTO(), make_rated),
+        (KTO(beta=1.0, desirable=1.5, undesirable=0.5), make_rated),
         (GRPO(), make_rollouts),
         (GRPO(unit="token", clip_high=0.28, kl_coef=0.0), make_rollouts),
         (GRPO(constant_length=32), make_rollouts),
@@ -101,6 +144,26 @@ def make_scores(seed: int) -> tuple[Tensor, ScoredPairBatch]:
 )
 def test_laws(loss: Any, make: Any) -> None:
     check_loss(loss, make)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@settings(max_examples=30, deadline=None)
+@given(weights=st.lists(st.integers(0, 4), min_size=5, max_size=5), seed=st.integers(0, 99))
+def test_a_weight_is_so_many_copies_of_the_row(reduction: Any, weights: list[int], seed: int) -> None:
+    """A row of weight 2 is the row twice, one of weight 0 is absent: total, count and gradient."""
+    logp_BT, batch = make_tokens(seed)
+    loss = SFTLoss(reduction)
+    weighted = TokenBatch(batch.sequences, torch.tensor(weights, dtype=torch.float64))
+    copies = torch.tensor([row for row, weight in enumerate(weights) for _ in range(weight)], dtype=torch.long)
+    leaf, other = logp_BT.clone().requires_grad_(True), logp_BT.clone().requires_grad_(True)
+    total, plain = loss.total(leaf, weighted), loss.total(other[copies], batch.take(copies))
+    torch.testing.assert_close(total, plain, rtol=1e-12, atol=1e-12)
+    assert float(loss.count(weighted)) == float(loss.count(batch.take(copies)))
+    total.backward()
+    plain.backward()
+    assert leaf.grad is not None
+    assert other.grad is not None
+    torch.testing.assert_close(leaf.grad, other.grad, rtol=0, atol=1e-12)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
-"""Losses against other people's code: transformers' causal LM loss, and Liger-Kernel's chunked DPO and GRPO (pure torch)."""
+"""Losses against other people's code: transformers' causal LM loss, and Liger-Kernel's chunked ones (pure torch)."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from burnish.losses.batch import PairBatch, RolloutBatch, Sequences, TokenBatch
+from burnish.losses.batch import PairBatch, RatedBatch, RolloutBatch, Sequences, TokenBatch
 from burnish.losses.dpo import DPO
+from burnish.losses.kto import KTO
 from burnish.losses.policy import GRPO
 from burnish.losses.reference_free import ORPO, SimPO
 from burnish.losses.sft import SFTLoss
@@ -78,6 +80,48 @@ def test_dpo_against_liger(seed: int, normalized: bool) -> None:
     loss = DPO(beta=0.7, length_normalized=normalized)
     mine = states_BTD.clone().requires_grad_(True)
     found = loss.total(logprobs(mine, head_VD, tokens_BT), batch) / loss.count(batch)
+    (gradient,) = torch.autograd.grad(found, mine)
+    # Liger sums in float32.
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(gradient, their_gradient.double(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["simpo", "orpo", "kto"])
+@pytest.mark.parametrize("seed", range(3))
+def test_other_preference_losses_against_liger(seed: int, kind: str) -> None:
+    """Value and gradient. Liger's ORPO takes the mean log-likelihood over all tokens, ours over each reply, so only its other
+    term is compared.
+    """
+    liger = pytest.importorskip("liger_kernel.chunked_loss")
+    states_BTD, head_VD, tokens_BT, mask_BT = hidden(seed)
+    target_BT = tokens_BT.masked_fill(~mask_BT, -100)[:, 1:]
+    ref_BTD = states_BTD + 0.3 * hidden(seed + 100)[0]
+    ref_B = logprobs(ref_BTD, head_VD, tokens_BT).masked_fill(~mask_BT, 0).sum(1)
+    theirs, mine = (states_BTD.clone().requires_grad_(True) for _ in range(2))
+    logp_BT = logprobs(mine, head_VD, tokens_BT)
+    pairs = PairBatch(sequences(tokens_BT, mask_BT), ref_B)
+    loss: Any
+    if kind == "kto":
+        good_B, kl_B = torch.arange(B) % 2 == 0, torch.full((B,), 0.3, dtype=torch.float64)
+        unpaired = liger.LigerFusedLinearKTOLoss(beta=0.2, compiled=False, use_ref_model=True)
+        expected = unpaired(
+            theirs[:, :-1], head_VD, target_BT, None, good_B, ref_BTD[:, :-1], head_VD, None, kl_B[0]
+        )  # fmt: skip
+        loss, batch = KTO(beta=0.2), RatedBatch(pairs.sequences, good_B, ref_B, kl_B)
+        found = loss.total(logp_BT, batch) / loss.count(batch)
+    elif kind == "simpo":
+        made = liger.LigerFusedLinearSimPOLoss(beta=2.0, gamma=0.8, compute_nll_loss=False, compiled=False)
+        expected = made(head_VD, theirs[:, :-1], target_BT)
+        loss = SimPO(2.0, 0.8)
+        found = loss.total(logp_BT, pairs) / loss.count(pairs)
+    else:
+        made = liger.LigerFusedLinearORPOLoss(beta=0.3, compute_nll_loss=False, compiled=False)
+        expected = made(head_VD, theirs[:, :-1], target_BT)
+        loss = ORPO(0.3)
+        nll = -(logp_BT.masked_fill(~mask_BT, 0).sum(1) / mask_BT.sum(1)).chunk(2)[0].sum()
+        found = (loss.total(logp_BT, pairs) - nll) / loss.count(pairs)
+    expected = expected[0] if isinstance(expected, tuple) else expected
+    (their_gradient,) = torch.autograd.grad(expected, theirs)
     (gradient,) = torch.autograd.grad(found, mine)
     # Liger sums in float32.
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)

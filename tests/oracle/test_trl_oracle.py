@@ -14,15 +14,19 @@ import pytest
 import torch
 from training_runs import DATA, START, context, demos, pairs, prepare
 
-from burnish.core.types import Demo, Pair, Row, plain
+from burnish.core.types import Demo, Pair, Rated, Row, plain, user
 from burnish.losses.dpo import APO, DPO, IPO
+from burnish.losses.kto import KTO
 from burnish.losses.reward import BradleyTerry
 from burnish.losses.sft import SFTLoss
 from burnish.model.policy import Policy
 from burnish.model.reward import RewardModel
 from burnish.pipeline.machine import Machine
 from burnish.train.dpo import Preference
+from burnish.train.epochs import Epochs
+from burnish.train.kto import Unpaired
 from burnish.train.reward import RewardModeling
+from burnish.train.rows import rows_of_step
 from burnish.train.schedule import Constant
 from burnish.train.sft import SFT
 
@@ -59,7 +63,7 @@ def start(root: Path, rows: list[Row]) -> Path:
     return folder
 
 
-def ours(root: Path, stage: SFT | Preference) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+def ours(root: Path, stage: Epochs) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """What a stage logged at each step, and the weights it ended with."""
     ctx = context(root, "out", SMALL_PARTS)
     stage.run(ctx)
@@ -155,6 +159,53 @@ def test_dpo_trains_as_trl_does(kind: str, loss: Any, tmp_path: Path, trl: Any) 
     assert [row["accuracy"] for row in logged[1:]] == pytest.approx(
         [row["rewards/accuracies"] for row in theirs[1:]], abs=1e-3
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss"),
+    [
+        ("kto", KTO(beta=0.5, desirable=1.2, undesirable=0.7)),
+        ("apo_zero_unpaired", KTO(beta=0.5, estimate_kl=False)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_kto_trains_as_trl_does(kind: str, loss: KTO, tmp_path: Path, trl: Any) -> None:
+    """TRL estimates the divergence over a micro-batch, so every step is one there, in our order of rows.
+
+    It pairs a prompt with the reply before and we with the reply after, so the order is turned round.
+    """
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # Most replies are good and alike, so they grow likelier after any prompt: z0 is above 0.
+    made = [
+        Rated(user(f"What is {i} and {i}?"), f"It is {2 * i}, I think." if i else "No idea.", i > 0) for i in range(7)
+    ]
+    folder = start(tmp_path, list(made))
+    orders = [list(reversed(rows_of_step(step, 7, 64, 0))) for step in range(STEPS)]
+    data = [
+        {"prompt": plain(r.prompt), "completion": [{"role": "assistant", "content": r.reply}], "label": r.good}
+        for order in orders
+        for r in (made[i] for i in order)
+    ]
+    settings = TRAINER | {"num_train_epochs": 1, "per_device_train_batch_size": 7}
+    config = trl.KTOConfig(
+        output_dir=str(tmp_path / "trl"), max_length=None, loss_type=kind, beta=loss.beta, desirable_weight=loss.desirable,
+        undesirable_weight=loss.undesirable, train_sampling_strategy="sequential", **settings,
+    )  # fmt: skip
+    trainer = trl.KTOTrainer(
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), args=config, train_dataset=Dataset.from_list(data),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+    )  # fmt: skip
+    trainer.train()
+    stage = Unpaired(START, DATA, epochs=STEPS, global_batch=64, lr=Constant(RATE), max_tokens=200, loss=loss)
+    logged, weights = ours(tmp_path, stage)
+    same(trainer, logged, weights, copies(folder))
+    theirs = [row for row in trainer.state.log_history if "rewards/margins" in row]
+    for mine, name in (("margin", "rewards/margins"), ("desirable_reward", "rewards/chosen"), ("kl", "kl")):
+        found = [row[name] for row in theirs]
+        assert [row[mine] for row in logged] == pytest.approx(found, rel=1e-3, abs=2e-3), mine
+    assert kind != "kto" or logged[-1]["kl"] > 0.1
 
 
 def test_reward_models_train_as_trls_do(tmp_path: Path, trl: Any) -> None:

@@ -152,7 +152,11 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"messages": [ASKED, {"role": "assistant", "content": "\ud800"}]}, "half of a surrogate pair at character 0"),
     ("messages", talk("user", "tool", "assistant"), "field 'messages'[1]: a tool call or its result"),
     ("messages", {"messages": [ASKED, {**SAID, "tool_calls": [{"id": 1}]}]}, "field 'messages'[1]: a tool call or its result"),
-    ("messages", {"messages": [ASKED, {**SAID, "weight": 0}]}, "field 'messages'[1].weight: marked as not to be learned"),
+    ("messages", {"messages": [ASKED, {**SAID, "weight": 0}]}, "field 'messages': every assistant turn is marked as not to be learned."),
+    ("messages", {"messages": [ASKED, {**SAID, "weight": 0.5}]}, "field 'messages'[1].weight: expected 0 or 1; weights of whole rows go beside the turns, got 0.5."),
+    ("messages", {"messages": [ASKED, {**SAID, "train": "no"}]}, "field 'messages'[1].train: expected true or false, got 'no'."),
+    ("messages", {"messages": [ASKED, SAID], "weight": -1}, "field 'weight': expected a number from 0 up, got -1."),
+    ("kto-messages", {"messages": [ASKED, {**SAID, "weight": 0}], "label": True}, "field 'messages'[1].weight: marked as not to be learned, which only a demonstration can say."),
     ("messages", {"messages": [ASKED, SAID], "tools": [{"name": "f"}]}, "field 'tools': the reply may depend on tools"),
     (
         "messages",

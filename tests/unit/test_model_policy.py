@@ -137,7 +137,7 @@ def test_packed_attention_is_attention_of_each_document(window: int | None) -> N
 def test_layout_wastes_little() -> None:
     lengths = [7, 300, 20, 290, 21, 250, 6]
     documents = Documents.of(lengths)
-    assert sum(n * length for n, length in documents.groups) < sum(lengths) * 1.25
+    assert sum(n * length for n, length in documents.queries.shapes) < sum(lengths) * 1.25
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])

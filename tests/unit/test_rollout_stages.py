@@ -166,7 +166,7 @@ def test_choose_by_hand() -> None:
     asked = problem("a")
 
     def pick(replies: list[Graded], margin: float = 0.05, seed: int = 0) -> Pair | str:
-        return choose(asked, replies, aspects=ASPECTS, margin=margin, seed=seed)
+        return choose(asked, replies, [mean_score(ASPECTS, reply) for reply in replies], margin=margin, seed=seed)
 
     pair = pick(graded(0.0, 1.0, 0.5))
     assert isinstance(pair, Pair)

@@ -30,7 +30,7 @@ from burnish.pipeline.cost import Account, Cost
 from burnish.pipeline.plan import plan
 from burnish.pipeline.stage import folder_name
 from burnish.pipeline.store import Artifact, Store
-from burnish.pipeline.worker import _report
+from burnish.pipeline.worker import report
 
 
 def test_a_second_run_does_nothing(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_an_error_with_a_constructor_of_its_own_comes_back(tmp_path: Path) -> No
 
     reading, writing = os.pipe()
     missing = MissingExtra("the report", "matplotlib", "report")
-    assert _report(writing, "MissingExtra", str(missing)) == 2
+    assert report(writing, "MissingExtra", str(missing)) == 2
     back = _error(json.loads(os.read(reading, 1 << 16)))
     assert (type(back), str(back)) == (MissingExtra, str(missing))
     os.close(reading)

@@ -35,7 +35,7 @@ from burnish.train.schedule import Constant
 from burnish.train.sft import SFT
 
 torch.set_num_threads(1)
-TIMES = {"tokens_per_s", "wall_s", "rollout_s", "learn_s"}
+TIMES = {"tokens_per_s", "wall_s", "rollout_s", "learn_s", "tflops", "mfu"}
 
 
 @pytest.fixture(scope="module")

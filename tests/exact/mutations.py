@@ -1,0 +1,93 @@
+"""Every trap of post-training code that applies: the bug put back, and the check that must notice.
+
+The numbers are those of the table in docs/explanation/exactness.md, which names where each bug was reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import bugs
+import checks
+import pytest
+import torch
+from checks import World
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """trap: its number in docs/explanation/exactness.md. bug: in words. put_back: the bug. check: what must raise."""
+
+    trap: int
+    bug: str
+    put_back: Callable[[pytest.MonkeyPatch], None]
+    check: Callable[[World], None]
+
+
+SFT_MEAN, DPO_MEAN = checks.one_step("sft, mean over tokens"), checks.one_step("dpo, length-normalised")
+GRPO_ROWS, GRPO_TOKENS = checks.one_step("grpo"), checks.one_step("grpo, mean over tokens, clip higher")
+SCORES = checks.one_step("bradley-terry")
+RUN_SFT, RUN_DPO = checks.run("sft"), checks.run("dpo")
+
+MUTATIONS = [
+    Mutation(1, "mean of the micro-batches' means", bugs.each_alone(lambda n: 1 / n), SFT_MEAN),
+    Mutation(1, "mean of the micro-batches' means, pairs", bugs.each_alone(lambda n: 1 / n), DPO_MEAN),
+    Mutation(1, "micro-batches' means added up", bugs.each_alone(lambda n: 1.0), SFT_MEAN),
+    Mutation(1, "divided by the accumulation steps once more", bugs.divided_again, SFT_MEAN),
+    Mutation(1, "clipped by the norm of each micro-batch", bugs.clipped_in_parts, SFT_MEAN),
+    Mutation(1, "gradients not dropped after a step", bugs.gradients_stay, RUN_SFT),
+    Mutation(2, "tokens of the generation batch counted for each of its steps", bugs.another_window, GRPO_TOKENS),
+    Mutation(3, "packed documents see each other", bugs.one_document, SFT_MEAN),
+    Mutation(3, "an attention mask given to a packed batch", bugs.mask_given_to_a_packed_row, SFT_MEAN),
+    Mutation(4, "first token of each document trained across the border", bugs.own_logprobs(bugs.across_the_border), SFT_MEAN),
+    Mutation(4, "labels not shifted", bugs.own_logprobs(bugs.not_shifted), SFT_MEAN),
+    Mutation(5, "doubled BOS", bugs.special_tokens_added, checks.bos_once),
+    Mutation(6, "end-of-turn token not trained", bugs.rendered(
+        lambda r, ids, mask: (ids, [m and i not in r.stop_ids for i, m in zip(ids, mask, strict=True)])), RUN_SFT),
+    Mutation(6, "end-of-turn token not there", bugs.rendered(bugs.no_end), RUN_SFT),
+    Mutation(6, "newline after the turn trained", bugs.rendered(bugs.newline_too), RUN_SFT),
+    Mutation(7, "mask one token late", bugs.rendered(lambda r, ids, mask: (ids, [False, *mask[:-1]])), RUN_SFT),
+    Mutation(7, "mask one token early", bugs.rendered(lambda r, ids, mask: (ids, [*mask[1:], False])), RUN_SFT),
+    Mutation(7, "prompts trained too", bugs.rendered(lambda r, ids, mask: (ids, [i > 0 for i in range(len(ids))])), RUN_SFT),
+    Mutation(7, "prompts compared too", bugs.rendered(lambda r, ids, mask: (ids, [i > 0 for i in range(len(ids))])), RUN_DPO),
+    Mutation(7, "only the last turn trained", bugs.last_turn_only, RUN_SFT),
+    Mutation(8, "0 / 0 where a micro-batch has nothing to train", bugs.zero_over_zero, SFT_MEAN),
+    Mutation(9, "left padding without position ids", bugs.left_padded, checks.one_step_of_gpt2),
+    Mutation(10, "a token across the border of prompt and reply", bugs.merged_border, checks.prompt_is_prefix),
+    Mutation(11, "long rows cut, answers with them", bugs.rendered(lambda r, ids, mask: (ids[:60], mask[:60])), RUN_SFT),
+    Mutation(13, "temperature forgotten", bugs.before_logprobs(lambda p, rows, t: (rows, 1.0)),
+             checks.one_step("grpo, temperature 0.7")),
+    Mutation(17, "dropout left on", bugs.before_logprobs(bugs.training_mode), checks.one_step_of_gpt2),
+    Mutation(18, "advantages divided by a deviation of 0", bugs.advantages(
+        lambda r: (r - r.mean(1, keepdim=True)) / r.std(1, keepdim=True)), checks.advantages),
+    Mutation(19, "advantages over the whole batch", bugs.advantages(lambda r: (r - r.mean()) / (r.std() + 1e-6)), checks.advantages),
+    Mutation(20, "deviation of the population", bugs.advantages(
+        lambda r: (r - r.mean(1, keepdim=True)) / (r.std(1, keepdim=True, correction=0) + 1e-6)), checks.advantages),
+    Mutation(21, "values one token off", bugs.off_by_one, checks.advantages),
+    Mutation(22, "the better of the two objectives", bugs.worse_of_two, GRPO_ROWS),
+    Mutation(24, "policy and reference swapped in the KL", bugs.kl_swapped, GRPO_ROWS),
+    Mutation(25, "mean over tokens instead of replies", bugs.length_bias, GRPO_ROWS),
+    Mutation(26, "log-probs rounded to bf16", bugs.narrow_logprobs, checks.one_step("sft, mean over tokens", torch.float32)),
+    Mutation(26, "bf16 master weights", bugs.narrow_masters, RUN_SFT),
+    Mutation(28, "summed where it should be averaged", bugs.ratios(lambda f, x, b, per: f(x, b, per_token=False)), DPO_MEAN),
+    Mutation(28, "averaged where it should be summed", bugs.ratios(lambda f, x, b, per: f(x, b, per_token=True)),
+             checks.one_step("dpo")),
+    Mutation(28, "chosen and rejected paired in another order", bugs.ratios(bugs.interleaved), DPO_MEAN),
+    Mutation(28, "the reference is trained too", bugs.reference_moves, RUN_DPO),
+    Mutation(28, "no reference", bugs.no_reference, RUN_DPO),
+    Mutation(29, "reference log-probs of another model kept", bugs.stale_key, checks.fresh_reference),
+    Mutation(30, "rows without trained tokens in the denominator", bugs.silent_rows_count, GRPO_ROWS),
+    Mutation(31, "score read at the first trained token", bugs.score_read_at(lambda s: s.mask_BT.long().argmax(1)), SCORES),
+    Mutation(31, "score read before the last token", bugs.score_read_at(lambda s: s.lengths_B - 2), SCORES),
+    Mutation(34, "moments not restored", bugs.after_load(bugs.moments_lost), checks.resumed),
+    Mutation(34, "a step taken twice", bugs.after_load(bugs.a_step_again), checks.resumed),
+    Mutation(34, "order of rows kept in the process", bugs.order_of_the_process, checks.resumed),
+    Mutation(34, "metrics of lost steps kept", bugs.log_not_cut, checks.resumed),
+    Mutation(36, "order of rows from the process, not from the seed", bugs.order_of_the_process, RUN_SFT),
+    Mutation(37, "a tied head without gradient", bugs.head_without_gradient, SFT_MEAN),
+    Mutation(40, "learning rate one step ahead", bugs.shifted_rate, RUN_SFT),
+    Mutation(40, "weight decay on norms", bugs.decay_everywhere, SFT_MEAN),
+    Mutation(40, "an epoch's last, smaller batch dropped", bugs.last_batch_dropped, RUN_SFT),
+    Mutation(40, "tokens of padding in the denominator", bugs.padding_counts, SFT_MEAN),
+]  # fmt: skip
