@@ -204,7 +204,7 @@ def free() -> None:
     gc.collect()
     torch.set_deterministic_debug_mode("default")
     if "torch._dynamo" in sys.modules:
-        torch._dynamo.reset()  # type: ignore[no-untyped-call]
+        torch._dynamo.reset()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
-
-import torch
 
 from burnish.core.types import Check, Demo, Message, Pair, Problem, Row, Verdict, user
 from burnish.data.dataset import write_dataset
@@ -117,13 +114,3 @@ STAGES: dict[str, Stage] = {
     ),
 }  # fmt: skip
 EVERY_STEP = Machine(micro_tokens=150, checkpoint_every_s=0.0, slots=8)
-
-
-def main() -> None:
-    """Run one stage: python training_runs.py ROOT STAGE OUT. For tests that kill it."""
-    torch.set_num_threads(1)
-    STAGES[sys.argv[2]].run(context(Path(sys.argv[1]), sys.argv[3], EVERY_STEP))
-
-
-if __name__ == "__main__":
-    main()

@@ -24,7 +24,7 @@ from burnish.model.parallel import Ranks, whole
 
 ROOT = "base_model.model."  # what peft's names begin with
 HEAD = "score"  # the head of a reward model, which is trained whole
-BASE = "base_sha256"  # in the weights' metadata: what the base's weight files hold
+BASE = "base.json"  # beside peft's files: the SHA-256 of the base's weight files, by which another base is told
 
 
 def save_adapter(model: Any, folder: Path) -> None:
@@ -45,7 +45,8 @@ def save_adapter(model: Any, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(tensors, partial / ADAPTER_WEIGHTS, metadata={"format": "pt", BASE: weights_of(base)})
+    save_file(tensors, partial / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    write_json(partial / BASE, {"sha256": weights_of(base)})
     write_json(partial / ADAPTER_CONFIG, _config(held, str(base), head=head is not None))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -119,10 +120,10 @@ def _read(folder: Path, base: Path) -> _Found:
 
     try:
         config = read_json(folder / ADAPTER_CONFIG)
+        known = read_json(folder / BASE)["sha256"] if (folder / BASE).exists() else ""
         with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
-            known = (file.metadata() or {}).get(BASE)
             tensors = {name.removeprefix(ROOT): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (DataError, SafetensorError, OSError) as error:
+    except (DataError, SafetensorError, OSError, KeyError, TypeError) as error:
         raise ModelError(
             f"The adapter {folder} cannot be read: {error}\n  It must be what peft's save_pretrained writes."
         ) from error

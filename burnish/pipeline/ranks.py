@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -137,7 +138,9 @@ class Seat:
         """Leave an error for the launcher: a user's mistake with its kind, anything else with its traceback."""
         known = isinstance(error, errors.Error)
         text = str(error) if known else "".join(traceback.format_exception(error))
-        write_json(self.folder(partial) / _ERROR, {"kind": type(error).__name__ if known else "", "text": text})
+        # The time is taken before peers can notice: they lose their connections when this process ends.
+        said = {"kind": type(error).__name__ if known else "", "text": text, "when": time.time()}
+        write_json(self.folder(partial) / _ERROR, said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +207,8 @@ def launch(job_file: Path) -> int:
 def _fault(failure: Any, node: Node, machine: Machine, job_file: Path) -> Fault:
     rank = node.number * machine.processes + failure.local_rank
     left = job_file.parent / RANKS / str(rank) / _ERROR
-    said = read_json(left) if left.exists() else {"kind": "", "text": ""}
-    return Fault(rank, failure.exitcode, float(failure.timestamp), said["kind"], said["text"])
+    said = read_json(left) if left.exists() else {"kind": "", "text": "", "when": float(failure.timestamp)}
+    return Fault(rank, failure.exitcode, said["when"], said["kind"], said["text"])
 
 
 def _store(node: Node) -> tuple[Any, int]:

@@ -58,6 +58,7 @@ def execute(stage: Stage, place: Place, *, parent: int = 0, seat: Seat | None = 
     partial = out = store.begin(stage)
     if seat is not None and seat.rank:
         out = seat.folder(partial)
+        out.mkdir(parents=True, exist_ok=True)
     place.machine.prepare()
     context = Context(
         out=out,

@@ -53,7 +53,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(stage: str, root: Path) -> N
         paths = [str(Path(training_runs.__file__).parent), str(Path(training_runs.__file__).parents[1])]
         done = subprocess.run(
             command, env={"PATH": "", "PYTHONPATH": ":".join([*paths, *sys.path]), "TOKENIZERS_PARALLELISM": "false"},
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=280, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         told = [json.loads(line) for line in done.stdout.splitlines()]

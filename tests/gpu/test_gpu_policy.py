@@ -116,12 +116,12 @@ def test_kernels_are_attention_under_the_definition(
     slope = torch.randn(1, sum(lengths), 4, 64, generator=g).to(dtype)
 
     def outcome(device: str, wide: torch.dtype) -> dict[str, Tensor]:
-        inputs = [x.to(device, wide).requires_grad_() for x in (q, k, v)]
+        query, key, value = inputs = [x.to(device, wide).requires_grad_() for x in (q, k, v)]
         if device == "cuda":
             made = layout(kind, lengths, torch.device(device), parents)
-            out = layout_attention(*inputs, made, None, window)
+            out = layout_attention(query, key, value, made, None, window)
         else:
-            out = plain(*inputs, _seen(lengths, parents, window))
+            out = plain(query, key, value, _seen(lengths, parents, window))
         grads = torch.autograd.grad((out * slope.to(device, wide)).sum(), inputs)
         return {name: x.detach().double().cpu() for name, x in zip("oqkv", (out, *grads), strict=True)}
 

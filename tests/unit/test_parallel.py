@@ -105,6 +105,7 @@ def refers(folder: Path, label: str) -> None:
     assert torch.allclose(one, several, rtol=1e-6, atol=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [agree, stops, goes_on, refers])
 @pytest.mark.parametrize("label", ["1-replicated", *TWO])
 def test_two_ranks(label: str, what: Any, folder: Path) -> None:

@@ -181,8 +181,13 @@ def test_two_nodes_share_a_stage(one: Path, two: Path, tmp_path: Path) -> None:
         port = free.getsockname()[1]
     more = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     nodes = [started(runs, tmp_path, "", "1", "2", "hybrid", NODE_RANK=str(i), **more) for i in (1, 0)]
-    for node in nodes:
-        _, said = node.communicate(timeout=200)
-        assert node.returncode == 0, said
+    try:
+        for node in nodes:
+            _, said = node.communicate(timeout=200)
+            assert node.returncode == 0, said
+    finally:
+        for node in nodes:
+            node.kill()
+            node.communicate()
     same(sft(one.parent), sft(runs), 1e-4)
     assert not list(runs.glob("*.partial"))

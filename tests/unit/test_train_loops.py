@@ -6,16 +6,11 @@ import dataclasses
 import io
 import json
 import math
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import training_runs
 from safetensors.torch import load_file
 from training_runs import DATA, EVERY_STEP, STAGES, START, Always, Letters, context, demos, pairs, prepare, problems
 
@@ -127,24 +122,6 @@ def test_cut_inside_steps_again_and_again(
     cut.run(ctx)
     same_result(ctx.out, straight[name])
     assert not (ctx.out / "checkpoint").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", STAGES)
-def test_sigkill_and_resume_give_the_same_bits(
-    name: str, root: Path, tmp_path: Path, straight: dict[str, Path]
-) -> None:
-    out = f"{tmp_path.name}-killed-{name}"
-    command = [sys.executable, training_runs.__file__, str(root), name, out]
-    for lines in (2, 4):
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-        log = root / out / "metrics.jsonl"
-        while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= lines):
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    STAGES[name].run(context(root, out, EVERY_STEP))
-    same_result(root / out, straight[name])
 
 
 @pytest.mark.parametrize("name", STAGES)
