@@ -62,7 +62,7 @@ def arrange(model: Any, machine: Machine) -> None:
         _liger(model)
     if machine.compile:
         leave_graphs()
-    layers = _decoder_layers(model)
+    _, layers = decoder_layers(model)
     attentions = [layer.self_attn for layer in layers if hasattr(layer, "self_attn")]
     for module in (*layers, *attentions):
         module.__dict__.pop("forward", None)
@@ -108,10 +108,14 @@ def _compiled(forward: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-def _decoder_layers(model: Any) -> list[Any]:
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+def decoder_layers(model: Any) -> tuple[str, list[Any]]:
+    """(the name of the list that a model keeps its decoder layers in, the layers); ("", []) for one without such a list."""
+    config = getattr(model, "config", None)
+    count = int(config.get_text_config().num_hidden_layers) if config is not None else 0
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
+            return name, list(module)
+    return "", []
 
 
 def _liger(model: Any) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed
 
 from burnish.losses.batch import Sequences
+from burnish.model.layers import decoder_layers
 from burnish.pipeline.machine import Machine
 
 Value = TypeVar("Value")
@@ -173,7 +174,7 @@ class Sharded(torch.nn.Module):
         # The residual stream, embeddings, head and the sums of gradients stay wide.
         wide = next(model.parameters()).dtype
         policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=wide, cast_forward_inputs=False)
-        for layer in _layers(model):
+        for layer in decoder_layers(model)[1]:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
             if forward is not None:
                 setattr(layer, PACKED, forward(layer))
@@ -200,12 +201,6 @@ class Sharded(torch.nn.Module):
             return work(*given)
         finally:
             self.inside = False
-
-
-def _layers(model: Any) -> list[torch.nn.Module]:
-    """The decoder layers, by the class names transformers keeps undivided."""
-    names = {name for part in model.modules() for name in getattr(part, "_no_split_modules", None) or ()}
-    return [part for part in model.modules() if type(part).__name__ in names]
 
 
 def is_shard(tensor: Tensor) -> bool:

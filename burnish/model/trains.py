@@ -66,7 +66,15 @@ class Layers:
 
     def attach(self, model: Any, *, seed: int, machine: Machine) -> None:
         """Freeze what is not named. Raises RecipeError for layers that the model does not have."""
-        count, prefix = decoder_layers(model)
+        from burnish.model.layers import decoder_layers
+
+        prefix, layers = decoder_layers(model)
+        count = len(layers)
+        if not count:
+            raise RecipeError(
+                f"{type(model).__name__} does not keep its layers in one list, so they cannot be frozen by number.\n"
+                "  Use LoRA(…) or All()."
+            )
         if max(self.last, *(i + 1 for i in self.these), 0) > count:
             raise RecipeError(
                 f"{self}: the model has {count} layers, 0 to {count - 1}.\n  Name layers that it has, or last={count}."
@@ -137,20 +145,6 @@ class LoRA:
         from burnish.model.lora import attach_adapters
 
         attach_adapters(model, self, seed=seed, machine=machine)
-
-
-def decoder_layers(model: Any) -> tuple[int, str]:
-    """(how many, the name of their list). Raises RecipeError for a model without a list of its layers."""
-    import torch
-
-    count = int(model.config.get_text_config().num_hidden_layers)
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
-            return count, name
-    raise RecipeError(
-        f"{type(model).__name__} does not keep its layers in one list, so they cannot be frozen by number.\n"
-        "  Use LoRA(…) or All()."
-    )
 
 
 def _norm_weights(model: Any) -> list[Any]:

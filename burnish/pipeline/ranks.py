@@ -207,7 +207,9 @@ def launch(job_file: Path) -> int:
 def _fault(failure: Any, node: Node, machine: Machine, job_file: Path) -> Fault:
     rank = node.number * machine.processes + failure.local_rank
     left = job_file.parent / RANKS / str(rank) / _ERROR
-    said = read_json(left) if left.exists() else {"kind": "", "text": "", "when": float(failure.timestamp)}
+    said: dict[str, Any] = (
+        read_json(left) if left.exists() else {"kind": "", "text": "", "when": float(failure.timestamp)}
+    )
     return Fault(rank, failure.exitcode, said["when"], said["kind"], said["text"])
 
 
