@@ -184,7 +184,7 @@ def test_what_this_computer_cannot_hold_is_refused_by_the_plan(root: Path, tmp_p
     from burnish.model.base import BaseModel
 
     folder = large(root, tmp_path)
-    stage = SFT(BaseModel(str(folder / "start" / "model")), BaseModel("toy"), max_tokens=200)
+    stage = SFT(BaseModel(str(folder / "start" / "model")), DATA, max_tokens=200)
     with pytest.raises(
         RecipeError,
         match=r"sft: training needs about [\d.]+ GiB .*would be killed(.|\n)*optimizer [\d.]+ GiB(.|\n)*micro_tokens",
