@@ -59,15 +59,11 @@ class CandidateSequences(Sequences):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class TokenBatch:
-    """Sequences to imitate (SFT).
+class OfRows:
+    """A batch whose unit is a row."""
 
-    weight_B: how much each row counts, 0 or more: 2 is the row twice, 0 is no row. None: every row counts 1.
-    """
-
+    __slots__ = ()
     sequences: Sequences
-    weight_B: Tensor | None = None
 
     @property
     def units(self) -> int:
@@ -78,13 +74,40 @@ class TokenBatch:
         """The rows of some units."""
         return index
 
+
+class OfPairs:
+    """A batch whose unit is a pair: rows 0..P-1 of `sequences` are one half, rows P..2P-1 the other, in the same order."""
+
+    __slots__ = ()
+    sequences: Sequences
+
+    @property
+    def units(self) -> int:
+        """Pairs."""
+        return len(self.sequences.lengths_B) // 2
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The rows of some pairs: their chosen rows, then their rejected rows."""
+        return torch.cat([index, index + self.units])
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch(OfRows):
+    """Sequences to imitate (SFT).
+
+    weight_B: how much each row counts, 0 or more: 2 is the row twice, 0 is no row. None: every row counts 1.
+    """
+
+    sequences: Sequences
+    weight_B: Tensor | None = None
+
     def take(self, index: Tensor) -> TokenBatch:
         """The batch of only those units."""
         return TokenBatch(self.sequences.take(index), None if self.weight_B is None else self.weight_B[index])
 
 
 @dataclass(frozen=True, slots=True)
-class TeacherBatch:
+class TeacherBatch(OfRows):
     """Sequences at whose masked tokens a teacher is imitated (distillation).
 
     teacher_BTk1: the teacher's log-probs (nats), at the sequences' temperature, of the k candidates and, last, of all other
@@ -96,15 +119,6 @@ class TeacherBatch:
     teacher_BTk1: Tensor
     weight_B: Tensor | None = None
 
-    @property
-    def units(self) -> int:
-        """Rows."""
-        return len(self.sequences.lengths_B)
-
-    def rows(self, index: Tensor) -> Tensor:
-        """The rows of some units."""
-        return index
-
     def take(self, index: Tensor) -> TeacherBatch:
         """The batch of only those units."""
         weight_B = None if self.weight_B is None else self.weight_B[index]
@@ -112,7 +126,7 @@ class TeacherBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class PairBatch:
+class PairBatch(OfPairs):
     """Preference pairs: rows 0..P-1 of `sequences` are the chosen replies, rows P..2P-1 the rejected, in the same order.
 
     ref_2P: the reference policy's summed log-prob of each row's masked tokens (nats).
@@ -121,15 +135,6 @@ class PairBatch:
     sequences: Sequences
     ref_2P: Tensor
 
-    @property
-    def units(self) -> int:
-        """Pairs."""
-        return len(self.sequences.lengths_B) // 2
-
-    def rows(self, index: Tensor) -> Tensor:
-        """The rows of some pairs: their chosen rows, then their rejected rows."""
-        return torch.cat([index, index + self.units])
-
     def take(self, index: Tensor) -> PairBatch:
         """The batch of only those pairs."""
         rows = self.rows(index)
@@ -137,7 +142,7 @@ class PairBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredPairBatch:
+class ScoredPairBatch(OfPairs):
     """Preference pairs for a reward model, laid out as in PairBatch.
 
     margin_P: how much better the chosen reply is known to be, in units of the reward; 0 where nothing is known.
@@ -146,22 +151,13 @@ class ScoredPairBatch:
     sequences: Sequences
     margin_P: Tensor
 
-    @property
-    def units(self) -> int:
-        """Pairs."""
-        return len(self.sequences.lengths_B) // 2
-
-    def rows(self, index: Tensor) -> Tensor:
-        """The rows of some pairs: their chosen rows, then their rejected rows."""
-        return torch.cat([index, index + self.units])
-
     def take(self, index: Tensor) -> ScoredPairBatch:
         """The batch of only those pairs."""
         return ScoredPairBatch(self.sequences.take(self.rows(index)), self.margin_P[index])
 
 
 @dataclass(frozen=True, slots=True)
-class RatedBatch:
+class RatedBatch(OfRows):
     """Single replies, each found good or bad (KTO).
 
     good_B: bool. ref_B: the reference policy's summed log-prob of each row's masked tokens (nats).
@@ -174,22 +170,13 @@ class RatedBatch:
     ref_B: Tensor
     kl_B: Tensor
 
-    @property
-    def units(self) -> int:
-        """Rows."""
-        return len(self.sequences.lengths_B)
-
-    def rows(self, index: Tensor) -> Tensor:
-        """The rows of some units."""
-        return index
-
     def take(self, index: Tensor) -> RatedBatch:
         """The batch of only those units."""
         return RatedBatch(self.sequences.take(index), self.good_B[index], self.ref_B[index], self.kl_B[index])
 
 
 @dataclass(frozen=True, slots=True)
-class RolloutBatch:
+class RolloutBatch(OfRows):
     """Sampled replies with their advantages (policy gradient).
 
     old_BT: log-probs under the policy that sampled, ref_BT: under the reference; both 0 off the mask. adv_BT: one number a token.
@@ -200,22 +187,13 @@ class RolloutBatch:
     ref_BT: Tensor
     adv_BT: Tensor
 
-    @property
-    def units(self) -> int:
-        """Rows."""
-        return len(self.sequences.lengths_B)
-
-    def rows(self, index: Tensor) -> Tensor:
-        """The rows of some units."""
-        return index
-
     def take(self, index: Tensor) -> RolloutBatch:
         """The batch of only those units."""
         return RolloutBatch(self.sequences.take(index), self.old_BT[index], self.ref_BT[index], self.adv_BT[index])
 
 
 @dataclass(frozen=True, slots=True)
-class ValueBatch:
+class ValueBatch(OfRows):
     """Sampled replies with the returns a value model learns to predict.
 
     old_BT: the values when the replies were sampled, returns_BT: advantage + old value; both in reward units, 0 off the mask.
@@ -224,15 +202,6 @@ class ValueBatch:
     sequences: Sequences
     old_BT: Tensor
     returns_BT: Tensor
-
-    @property
-    def units(self) -> int:
-        """Rows."""
-        return len(self.sequences.lengths_B)
-
-    def rows(self, index: Tensor) -> Tensor:
-        """The rows of some units."""
-        return index
 
     def take(self, index: Tensor) -> ValueBatch:
         """The batch of only those units."""
