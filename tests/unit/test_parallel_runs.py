@@ -10,16 +10,24 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import parallel_recipe
 import pytest
 import torch
-from parallel_recipe import FAULT, MARK, make
+from parallel_recipe import FAULT, MARK, Rows, Toy, make
 from safetensors.torch import load_file
 
 from burnish.errors import DataError, TrainingError
+from burnish.losses.distill import Distillation
+from burnish.pipeline.machine import Machine
+from burnish.pipeline.run import run
+from burnish.train.distill import Distill, TeacherLogprobs
+from burnish.train.kto import Unpaired
+from burnish.train.reward import RewardModeling
+from burnish.train.schedule import Linear
 
 pytestmark = pytest.mark.slow
 TIMES = {"tokens_per_s", "wall_s", "tflops", "mfu"}
@@ -191,3 +199,28 @@ def test_two_nodes_share_a_stage(one: Path, two: Path, tmp_path: Path) -> None:
             node.communicate()
     same(sft(one.parent), sft(runs), 1e-4)
     assert not list(runs.glob("*.partial"))
+
+
+TRAINED = {
+    "kto": Unpaired(Toy(), Rows("pairs"), epochs=2, global_batch=4, lr=Linear(1e-3, 0.0), max_tokens=200),
+    "reward": RewardModeling(Toy(), Rows("pairs"), epochs=2, global_batch=2, lr=Linear(1e-3, 0.0), max_tokens=200),
+    "distill": Distill(
+        Toy(), TeacherLogprobs(Toy(), Rows("demos"), k=8, temperature=2.0, max_tokens=200), loss=Distillation(nll=0.5),
+        epochs=1, global_batch=3, lr=Linear(1e-3, 0.0), max_tokens=200,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_two_processes_make_the_same_model_of_every_kind(name: str, tmp_path: Path) -> None:
+    machine = Machine(threads=2, micro_tokens=80, checkpoint_every_s=1e9)
+    found = [
+        run(
+            TRAINED[name], runs=tmp_path / where, machine=replace(machine, processes=processes),
+            cache=tmp_path / "cache", modules=(Path(parallel_recipe.__file__),),
+        )
+        for where, processes in (("one", 1), ("two", 2))
+    ]  # fmt: skip
+    same(*found, 1e-5)
+    start, end = weights(next((tmp_path / "one").glob("toy-*"))), weights(found[0])
+    assert max((end[key] - value).abs().max() for key, value in start.items() if key in end) > 1e-3, "it learned"
