@@ -53,13 +53,14 @@ REPLIES, VERDICTS = "replies.jsonl", "verdicts.jsonl"
 def evaluate(
     tasks: Sequence[EvalTask], answers: Answers, *, seed: int, label: str, model: str, data: Path | None, out: Path,
     console: Console, kept: Path | None = None, jobs: int = 1, overlong: Overlong = "error", engine: str = "",
-    problems: Problems | None = None,
+    problems: Problems | None = None, judged: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask every problem of every task and write samples.jsonl, scores.json and timings.json to `out`; returns the scores.
 
     kept:     folder of replies.jsonl and verdicts.jsonl; None keeps them in `out/asked`. What it holds is not asked again.
     jobs:     replies graded at a time, in worker processes; 1 grades in this process. overlong: for the record; `answers` acts on it.
     engine:   who answered, for the record. problems: of each task, where they are read already.
+    judged:   raise VerifierError, before any scores are written, for replies whose judge could not be asked.
 
     samples.jsonl and scores.json depend on the replies alone, so equal runs write equal bytes; timings.json holds what the clock said.
     """
@@ -75,6 +76,8 @@ def evaluate(
         out / "samples.jsonl", "".join(json.dumps(s, ensure_ascii=True, allow_nan=False) + "\n" for s in samples)
     )
     write_json(out / "timings.json", run.timings(tasks))
+    if judged:
+        _check_judged(samples)
     scores: dict[str, Any] = {
         "format": FORMAT,
         "label": label,
@@ -314,21 +317,18 @@ class Evaluate(Stage):
             evaluate(
                 self.tasks, answers, seed=self.seed, label=self.label or self.model.name, model=source.name, data=ctx.data,
                 out=ctx.out, console=ctx.console, jobs=ctx.machine.threads, overlong=self.overlong,
-                engine=ctx.machine.engine, problems=problems,
+                engine=ctx.machine.engine, problems=problems, judged=True,
             )  # fmt: skip
-            _check_judged(ctx.out)
         tested = trained_on(self.model, ctx)
         if tested is not None:
             mark(ctx.out, self.tasks, problems, tested)
         shutil.rmtree(ctx.out / "asked", ignore_errors=True)
 
 
-def _check_judged(out: Path) -> None:
-    """Raise VerifierError, scores.json gone again, for replies whose judge could not be asked: the stage is not finished."""
-    samples = [json.loads(line) for line in (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+def _check_judged(samples: Sequence[Mapping[str, Any]]) -> None:
+    """Raise VerifierError for replies whose judge could not be asked."""
     waiting = [sample for sample in samples if "judge_down" in sample["flags"]]
     if waiting:
-        (out / "scores.json").unlink()
         raise VerifierError(
             f"{len(waiting)} of {len(samples)} replies wait for a judge that could not be asked: {_commonest(s['why'] for s in waiting)}.\n"
             "  Replies and other verdicts are kept. Make the judge reachable, then run the same command again: nothing is asked twice."

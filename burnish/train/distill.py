@@ -19,12 +19,11 @@ from burnish.model.base import BaseModel
 from burnish.model.policy import Policy
 from burnish.pipeline.stage import Context, Stage
 from burnish.train.demos import CutTurns, DemoRules, LeaveOut, Turns
-from burnish.train.epochs import Epochs, train_epochs
+from burnish.train.epochs import PolicyEpochs, train_epochs
 from burnish.train.kinds import rows_of
-from burnish.train.learner import Learner
-from burnish.train.rows import check_numbers, fit_context, report_rows
+from burnish.train.rows import check_numbers, fit_context, fitting
 from burnish.train.schedule import Linear, Schedule
-from burnish.train.session import Probe, finished
+from burnish.train.session import finished
 from burnish.train.teacher import Asked, Teacher, ask_teacher
 
 
@@ -96,7 +95,7 @@ class TeacherLogprobs(Stage):
 
 
 @dataclass(frozen=True)
-class Distill(Epochs):
+class Distill(PolicyEpochs):
     """Trains `start` towards what a teacher said: `data` is a TeacherLogprobs stage, whose rows and weights it uses.
 
     global_batch: conversations an optimizer step; an epoch's last step takes what is left.
@@ -111,7 +110,6 @@ class Distill(Epochs):
     lr: Schedule = field(default_factory=lambda: Linear(2e-5))
     max_tokens: int = 4096
     loss: Distillation = field(default_factory=Distillation)
-    probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
     def name(self) -> str:
@@ -128,8 +126,6 @@ class Distill(Epochs):
                 "  Write data=TeacherLogprobs(teacher, data)."
             )
         _check_folders(teacher.teacher, self.start)
-        if self.probe is not None:
-            self.probe.check(data)
 
     def run(self, ctx: Context) -> None:
         """Train; writes model, metrics.jsonl and data_report.json."""
@@ -140,15 +136,9 @@ class Distill(Epochs):
         teacher = Teacher(ctx.path_of(self.data))
         said = self.data.teacher.name if isinstance(self.data, TeacherLogprobs) else self.data.name
         teacher.check_student(policy.renderer, said, self.start.name)
-        rows = teacher.rows()
-        kept = [row for row in rows if row.tokens <= self.max_tokens]
-        report_rows(
-            ctx, kind="rows of a teacher", limit=self.max_tokens, rows=len(rows), kept=len(kept),
-            too_long=[row.id for row in rows if row.tokens > self.max_tokens],
-            tokens=sum(row.tokens for row in kept), trained=sum(sum(row.row.mask) for row in kept),
-        )  # fmt: skip
-        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm, self.keep.ema)
-        train_epochs(self, ctx, learner, kept, self.loss, teacher.batch, probe=self.probe).finish()
+        kept = fitting(ctx, "rows of a teacher", teacher.rows(), self.max_tokens)
+        learner = self.learner(policy, ctx)
+        train_epochs(self, ctx, learner, kept, self.loss, teacher.batch).finish()
 
 
 def _check_folders(teacher: Stage, student: Stage) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -18,13 +17,12 @@ from burnish.model.policy import Policy
 from burnish.model.sharing import computed_tokens
 from burnish.pipeline.stage import Context
 from burnish.text.render import Rendered, Renderer
-from burnish.train.epochs import Epochs, train_epochs
+from burnish.train.epochs import PolicyEpochs, train_epochs
 from burnish.train.kinds import rows_of
-from burnish.train.learner import Learner
 from burnish.train.reference import FILE, reference_logprobs
 from burnish.train.rows import check_vocabulary, fit_context, report_rows, stack
 from burnish.train.schedule import Linear, Schedule
-from burnish.train.session import Probe, finished
+from burnish.train.session import finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class RenderedPair:
 
 
 @dataclass(frozen=True)
-class Preference(Epochs):
+class Preference(PolicyEpochs):
     """Trains `start`, which is the reference too where the loss has one, on the pairs of `data`.
 
     loss:         DPO, IPO, APO (burnish.losses.dpo), SimPO, ORPO (burnish.losses.reference_free), or one of your own.
@@ -63,7 +61,6 @@ class Preference(Epochs):
 
     lr: Schedule = field(default_factory=lambda: Linear(5e-7, warmup=0.1))
     loss: PairLoss = field(default_factory=DPO)
-    probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
     def name(self) -> str:
@@ -74,12 +71,6 @@ class Preference(Epochs):
         """Epochs, batch, learning rate, longest row and beta."""
         return super().headline() | {"beta": self.loss.beta}
 
-    def check(self, data: Path | None) -> None:
-        """Raise RecipeError for numbers that cannot work."""
-        super().check(data)
-        if self.probe is not None:
-            self.probe.check(data)
-
     def run(self, ctx: Context) -> None:
         """Compute the reference's log-probs where the loss reads them, then train; writes model, metrics.jsonl and data_report.json."""
         if finished(ctx):
@@ -88,10 +79,10 @@ class Preference(Epochs):
         pairs = rows_of(self.name, ctx, self.data, Pair)
         # The reference is the policy before its first step, so this comes before any checkpoint is loaded.
         rows = render_pairs(self.name, pairs, policy, ctx, self.max_tokens)
-        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm, self.keep.ema)
+        learner = self.learner(policy, ctx)
         if self.loss.REFERENCE:
             rows = self._with_reference(rows, policy, ctx)
-        train_epochs(self, ctx, learner, rows, self.loss, pair_batch, probe=self.probe, cost=pair_cost).finish()
+        train_epochs(self, ctx, learner, rows, self.loss, pair_batch, cost=pair_cost).finish()
         (ctx.out / FILE).unlink(missing_ok=True)
 
     def _with_reference(self, rows: Sequence[RenderedPair], policy: Policy, ctx: Context) -> list[RenderedPair]:

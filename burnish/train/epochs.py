@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from burnish.core.fingerprint import later
+from burnish.core.fingerprint import later, not_identity
 from burnish.core.types import Row
 from burnish.errors import RecipeError
 from burnish.losses.batch import Batch, Loss
@@ -18,7 +18,7 @@ from burnish.pipeline.machine import Machine
 from burnish.pipeline.stage import Context, Stage
 from burnish.train.estimate import Job, estimate
 from burnish.train.keep import Keep, Last
-from burnish.train.learner import Learner
+from burnish.train.learner import Learner, Trained
 from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.rows import check_numbers, check_vocabulary, digest_of, rows_of_step, split, steps_in
 from burnish.train.schedule import Linear, Schedule
@@ -133,10 +133,30 @@ class Epochs(Stage):
         folder = ctx.path_of(self.start) / "model"
         return Policy.load(folder, ctx.machine, trainable=True, trains=self.trains, seed=self.seed)
 
+    def learner(self, model: Trained, ctx: Context) -> Learner:
+        """A learner of the model with the stage's optimizer, clipping and average."""
+        return Learner(model, ctx.machine, self.optimizer, self.clip_norm, self.keep.ema)
+
+
+@dataclass(frozen=True)
+class PolicyEpochs(Epochs):
+    """Abstract: epochs that train a policy, which may be asked meanwhile.
+
+    probe: what to ask while training; it changes no weight, so it is no part of the identity.
+    """
+
+    probe: Probe | None = not_identity(default=None)
+
+    def check(self, data: Path | None) -> None:
+        """Raise RecipeError for numbers that cannot work, and what the probe raises."""
+        super().check(data)
+        if self.probe is not None:
+            self.probe.check(data)
+
 
 def train_epochs(
     stage: Epochs, ctx: Context, learner: Learner, rows: Sequence[AnyRow], loss: Loss[AnyBatch],
-    batch_of: Callable[[Sequence[AnyRow]], AnyBatch], *, probe: Probe | None = None,
+    batch_of: Callable[[Sequence[AnyRow]], AnyBatch], *,
     prepare: Callable[[int, Sequence[AnyRow]], Sequence[AnyRow]] | None = None,
     readable: Callable[[dict[str, float]], dict[str, float]] | None = None,
     cost: Callable[[AnyRow], int] | None = None, dev: HeldOut | None = None,
@@ -151,6 +171,7 @@ def train_epochs(
     """
     check_vocabulary(rows, learner.policy.model)
     steps = steps_in(len(rows), stage.global_batch, stage.epochs)
+    probe = stage.probe if isinstance(stage, PolicyEpochs) else None
     made_of = {name: repr(getattr(stage, name)) for name in MADE_OF} | {"rows": digest_of(rows)}
     with Session.open(
         ctx, learner, title=stage.name, steps=steps, made_of=made_of, probe=probe, keep=stage.keep, dev=dev

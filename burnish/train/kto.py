@@ -23,12 +23,11 @@ from burnish.model.parallel import Ranks, deal, padding
 from burnish.model.policy import Policy
 from burnish.pipeline.stage import Context
 from burnish.text.render import Rendered, Renderer
-from burnish.train.epochs import Epochs, train_epochs
-from burnish.train.learner import Learner
+from burnish.train.epochs import PolicyEpochs, train_epochs
 from burnish.train.reference import FILE, reference_logprobs
-from burnish.train.rows import check_vocabulary, fit_context, report_rows, rows_of_step, split, stack, steps_in
+from burnish.train.rows import check_vocabulary, fit_context, fitting, rows_of_step, split, stack, steps_in
 from burnish.train.schedule import Linear, Schedule
-from burnish.train.session import Probe, finished
+from burnish.train.session import finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class RenderedReply:
 
 
 @dataclass(frozen=True)
-class Unpaired(Epochs):
+class Unpaired(PolicyEpochs):
     """Trains `start`, which is the reference too, on the rated replies of `data`.
 
     data:         rated rows (KTO layouts), pairs, or both: a pair is a good and a bad reply.
@@ -64,7 +63,6 @@ class Unpaired(Epochs):
 
     lr: Schedule = field(default_factory=lambda: Linear(5e-6, warmup=0.1))
     loss: KTO = field(default_factory=KTO)
-    probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
     def name(self) -> str:
@@ -88,8 +86,6 @@ class Unpaired(Epochs):
                 f"kto: global_batch={self.global_batch}, but z0 is estimated from prompts with one another's replies, so a "
                 "step of one row has none.\n  Use 2 or more (the paper has 32), or KTO(estimate_kl=False)."
             )
-        if self.probe is not None:
-            self.probe.check(data)
 
     def run(self, ctx: Context) -> None:
         """Compute the reference's log-probs, then train; writes model, metrics.jsonl and data_report.json."""
@@ -99,9 +95,9 @@ class Unpaired(Epochs):
         # The reference is the policy before its first step, so this comes before any checkpoint is loaded.
         rows = self._render(Dataset.open(ctx.path_of(self.data)).rows(), policy, ctx)
         point = ReferencePoint(self, rows, policy, ctx)
-        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm, self.keep.ema)
+        learner = self.learner(policy, ctx)
         session = train_epochs(
-            self, ctx, learner, point.rows, self.loss, rated_batch, probe=self.probe, prepare=point.of_step,
+            self, ctx, learner, point.rows, self.loss, rated_batch, prepare=point.of_step,
             readable=by_kind,
         )  # fmt: skip
         session.finish()
@@ -112,12 +108,7 @@ class Unpaired(Epochs):
         fit_context(self.name, self.max_tokens, policy.context)
         rows = [reply for row in data for reply in render_ratings(policy.renderer, row)]
         check_vocabulary(rows, policy.model)
-        kept = [row for row in rows if row.tokens <= self.max_tokens]
-        report_rows(
-            ctx, kind="rated replies", limit=self.max_tokens, rows=len(rows), kept=len(kept),
-            too_long=[row.id for row in rows if row.tokens > self.max_tokens],
-            tokens=sum(row.tokens for row in kept), trained=sum(sum(row.row.mask) for row in kept),
-        )  # fmt: skip
+        kept = fitting(ctx, "rated replies", rows, self.max_tokens)
         good = sum(row.good for row in kept)
         ctx.console.line(f"  {_balance(good, len(kept) - good, self.loss)}")
         return kept

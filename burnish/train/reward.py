@@ -22,7 +22,6 @@ from burnish.pipeline.stage import Context, Stage
 from burnish.train.dpo import RenderedPair, pair_cost, render_pairs
 from burnish.train.epochs import Epochs, train_epochs
 from burnish.train.kinds import rows_of
-from burnish.train.learner import Learner
 from burnish.train.ranking import ranking_report
 from burnish.train.rows import split, stack
 from burnish.train.schedule import Linear, Schedule
@@ -87,7 +86,7 @@ class RewardModeling(Epochs):
                 f"{self.name}: the loss has use_margin=True, but no pair of {self.data.name} has a margin, so nothing would differ.\n"
                 '  Put a number into annotations["margin"] of the pairs, or write BradleyTerry() without it.'
             )
-        learner = Learner(model, ctx.machine, self.optimizer, self.clip_norm, self.keep.ema)
+        learner = self.learner(model, ctx)
         session = train_epochs(
             self, ctx, learner, rows, self.loss, partial(scored_pairs, margins=margins), cost=pair_cost,
             dev=HeldOut(self.dev_every, lambda: _numbers(ranking_report(held_out, score_pairs(model, held_out, ctx)))),

@@ -10,7 +10,7 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,25 @@ from burnish.text.pack import pack
 from burnish.text.render import Rendered
 
 Item = TypeVar("Item")
+
+
+class SingleRow(Protocol):
+    """One rendered row."""
+
+    @property
+    def id(self) -> str:
+        """The id of the dataset's row."""
+
+    @property
+    def row(self) -> Rendered:
+        """Tokens and train mask."""
+
+    @property
+    def tokens(self) -> int:
+        """All of its tokens."""
+
+
+AnySingle = TypeVar("AnySingle", bound=SingleRow)
 
 
 def stack(rows: Sequence[Rendered]) -> Sequences:
@@ -125,6 +144,16 @@ def check_numbers(stage: str, **numbers: int) -> None:
     for name, value in numbers.items():
         if value < 1:
             raise RecipeError(f"{stage}: {name}={value}, which would train nothing.\n  Give a whole number from 1 up.")
+
+
+def fitting(ctx: Context, kind: str, rows: Sequence[AnySingle], limit: int) -> list[AnySingle]:
+    """The rows of at most `limit` tokens; the others are counted in data_report.json. Raises DataError when none is left."""
+    kept = [row for row in rows if row.tokens <= limit]
+    report_rows(
+        ctx, kind=kind, limit=limit, rows=len(rows), kept=len(kept), too_long=[row.id for row in rows if row.tokens > limit],
+        tokens=sum(row.tokens for row in kept), trained=sum(sum(row.row.mask) for row in kept),
+    )  # fmt: skip
+    return kept
 
 
 def report_rows(

@@ -12,15 +12,14 @@ from burnish.core.types import Demo, Row
 from burnish.losses.sft import SFTLoss
 from burnish.pipeline.stage import Context
 from burnish.train.demos import CutTurns, DemoRules, LeaveOut, Turns, demo_batch
-from burnish.train.epochs import Epochs, train_epochs
+from burnish.train.epochs import PolicyEpochs, train_epochs
 from burnish.train.kinds import rows_of
-from burnish.train.learner import Learner
 from burnish.train.rows import fit_context
-from burnish.train.session import Probe, finished
+from burnish.train.session import finished
 
 
 @dataclass(frozen=True)
-class SFT(Epochs):
+class SFT(PolicyEpochs):
     """Trains `start` on the demonstrations of `data`; only assistant turns are trained, end-of-turn tokens included.
 
     global_batch: conversations an optimizer step; an epoch's last step takes what is left.
@@ -42,7 +41,6 @@ class SFT(Epochs):
     turns: Turns = later(default="all")
     long: LeaveOut | CutTurns = later(default_factory=LeaveOut)
     weights: Mapping[str, float] = later(default_factory=dict)
-    probe: Probe | None = field(default=None, metadata={"identity": False})
 
     @property
     def name(self) -> str:
@@ -53,8 +51,6 @@ class SFT(Epochs):
         """Raise RecipeError for numbers that cannot work."""
         super().check(data)
         self._rules.check(self.name)
-        if self.probe is not None:
-            self.probe.check(data)
 
     def run(self, ctx: Context) -> None:
         """Train; writes model, metrics.jsonl and data_report.json."""
@@ -64,8 +60,8 @@ class SFT(Epochs):
         demos = rows_of(self.name, ctx, self.data, Demo)
         fit_context(self.name, self.max_tokens, policy.context)
         rows = self._rules.rows(demos, policy.renderer, ctx)
-        learner = Learner(policy, ctx.machine, self.optimizer, self.clip_norm, self.keep.ema)
-        train_epochs(self, ctx, learner, rows, self.loss, demo_batch, probe=self.probe).finish()
+        learner = self.learner(policy, ctx)
+        train_epochs(self, ctx, learner, rows, self.loss, demo_batch).finish()
 
     @property
     def _rules(self) -> DemoRules:
