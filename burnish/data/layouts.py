@@ -189,7 +189,8 @@ def _nothing_fits(records: Sequence[Mapping[str, Any]], columns: Mapping[str, st
             f"has the columns {', '.join(there)}; they fit layout {name!r}, but their values are of another form or null.\n"
             f"  To see what is wrong with each record, say layout={name!r}."
         )
-    mend = f"columns={{{need!r}: {have!r}}}" if likeness >= _ALIKE else f"columns={{{missing[name][0]!r}: ...}}"
+    wanted, found = (need, have) if likeness >= _ALIKE else (missing[name][0], "NAME")
+    mend = f"columns={{{wanted!r}: {found!r}}} in a recipe, --columns {wanted}={found} as a flag"
     return DataError(
         f"has the columns {', '.join(there) or 'none'}; no known layout fits. Nearest is {name!r}, which needs "
         f"{', '.join(missing[name])} too.\n  Say what the file calls it: {mend}. Layouts: {', '.join(LAYOUTS)}."

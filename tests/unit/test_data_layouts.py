@@ -258,7 +258,7 @@ def test_most_records_decide_so_that_one_bad_record_does_not() -> None:
 @pytest.mark.parametrize(
     ("record", "columns", "message"),
     [
-        ({"mesages": [], "id": 1}, {}, "Nearest is 'messages', which needs messages too.\n  Say what the file calls it: columns={'messages': 'mesages'}."),
+        ({"mesages": [], "id": 1}, {}, "Nearest is 'messages', which needs messages too.\n  Say what the file calls it: columns={'messages': 'mesages'} in a recipe, --columns messages=mesages as a flag."),
         ({"question": "q", "respons": "a"}, {}, "columns={'completion': 'respons'}"),
         ({"question": "q", "answer": None}, {}, "they fit layout 'gsm8k', but their values are of another form or null"),
         ({"question": "q"}, {"prompt": "queston"}, "names 'queston', which the file does not have. Did you mean 'question'?"),
