@@ -133,6 +133,19 @@ def _graded(record: dict[str, Any]) -> Graded:
     )
 
 
+def judge_scores(
+    ctx: Context, judge: Stage, problems: Sequence[Problem], groups: Sequence[Sequence[Graded]]
+) -> list[list[float | None]]:
+    """What a stage's reward model gives every reply, in its own units; None for a reply that it cannot read whole."""
+    from burnish.model.reward import RewardModel
+
+    model = RewardModel.load(ctx.path_of(judge) / "model", ctx.machine)
+    asked = [(problem.prompt, reply.text) for problem, group in zip(problems, groups, strict=True) for reply in group]
+    with ctx.console.bar("score replies", len(asked), "replies") as bar:
+        found = iter(model.rewards(asked, bar.advance))
+    return [[next(found) for _ in group] for group in groups]
+
+
 def pass_rates(problems: Sequence[Problem], groups: Sequence[Sequence[Graded]]) -> list[dict[str, Any]]:
     """For each source: problems, replies, how many were ungraded or cut, and the mean score of the graded ones."""
     by_source: dict[str, list[Graded]] = {}

@@ -20,7 +20,15 @@ from burnish.data.dataset import Dropped, write_dataset
 from burnish.errors import RecipeError
 from burnish.pipeline.stage import Context, Stage
 from burnish.rollout.aspects import ASPECTS, Aspect, mean_score
-from burnish.rollout.completions import Graded, check_settings, origins, pass_rates, read_problems, sample_problems
+from burnish.rollout.completions import (
+    Graded,
+    check_settings,
+    judge_scores,
+    origins,
+    pass_rates,
+    read_problems,
+    sample_problems,
+)
 from burnish.rollout.engine import Sampling
 from burnish.verify.base import Verifier
 
@@ -91,7 +99,7 @@ class Prefer(Stage):
             ctx, self.policy, problems, k=self.k, sampling=self.sampling, verifiers=self.verifiers, purpose="prefer",
             seed=self.seed,
         )  # fmt: skip
-        judged = None if self.judge is None else _rewards(ctx, self.judge, problems, groups)
+        judged = None if self.judge is None else judge_scores(ctx, self.judge, problems, groups)
         pairs: list[Pair] = []
         dropped: list[Dropped] = []
         kept: Counter[str] = Counter()
@@ -152,16 +160,3 @@ def choose(
         lineage=(*problem.lineage, problem.id),
         annotations={"chosen_score": best, "rejected_score": lost, "scores": list(scores)},
     )  # fmt: skip
-
-
-def _rewards(
-    ctx: Context, judge: Stage, problems: Sequence[Problem], groups: Sequence[Sequence[Graded]]
-) -> list[list[float | None]]:
-    """The judge's score of every reply."""
-    from burnish.model.reward import RewardModel
-
-    model = RewardModel.load(ctx.path_of(judge) / "model", ctx.machine)
-    asked = [(problem.prompt, reply.text) for problem, group in zip(problems, groups, strict=True) for reply in group]
-    with ctx.console.bar("score replies", len(asked), "replies") as bar:
-        found = iter(model.rewards(asked, bar.advance))
-    return [[next(found) for _ in group] for group in groups]

@@ -8,12 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from burnish.core.fingerprint import later
 from burnish.core.types import Demo, Finish, Message, Problem
 from burnish.data.card import variety
 from burnish.data.dataset import Dropped, write_dataset
 from burnish.errors import RecipeError
 from burnish.pipeline.stage import Context, Stage
-from burnish.rollout.completions import Graded, check_settings, origins, pass_rates, read_problems, sample_problems
+from burnish.rollout.completions import (
+    Graded,
+    check_settings,
+    judge_scores,
+    origins,
+    pass_rates,
+    read_problems,
+    sample_problems,
+)
 from burnish.rollout.engine import Sampling
 from burnish.verify.base import Verifier
 
@@ -24,6 +33,12 @@ class VerifiedSamples(Stage):
 
     k:                replies sampled per problem.
     keep_per_problem: at most so many distinct right replies to a problem become demonstrations, the first ones.
+    least:            the score from which a reply is right; 0 keeps every graded one.
+    judge:            a stage with a reward model: of the right replies, those it likes best are kept instead of the first.
+                      With least=0 that is best-of-n (arXiv:2112.09332).
+
+    Sampling from a model, training on what was right and sampling from the result is expert iteration
+    (arXiv:1705.08439): a recipe writes it as a loop over these two stages.
     """
 
     VERSION: ClassVar[int] = 1
@@ -37,6 +52,8 @@ class VerifiedSamples(Stage):
     keep_per_problem: int = 1
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
+    least: float = later(default=1.0)
+    judge: Stage | None = later(default=None)
 
     @property
     def name(self) -> str:
@@ -50,11 +67,21 @@ class VerifiedSamples(Stage):
             raise RecipeError(
                 f"verified-samples.keep_per_problem={self.keep_per_problem}: of k={self.k} replies between 1 and {self.k} can be kept."
             )
+        if not 0.0 <= self.least <= 1.0:
+            raise RecipeError(
+                f"verified-samples.least={self.least}: verifiers give scores from 0 to 1.\n"
+                "  Use 1.0 for replies with the full score, or 0.0 with a judge for the best of all."
+            )
 
     def headline(self) -> dict[str, Any]:
         """Replies per problem, how many are kept, temperature, tokens."""
         s = self.sampling
-        return {"k": self.k, "keep": self.keep_per_problem, "temperature": s.temperature, "max_tokens": s.max_tokens}
+        found = {"k": self.k, "keep": self.keep_per_problem, "temperature": s.temperature, "max_tokens": s.max_tokens}
+        return (
+            found
+            | ({} if self.least == 1.0 else {"least": self.least})
+            | ({"judge": self.judge.name} if self.judge else {})
+        )
 
     def run(self, ctx: Context) -> None:
         """Sample, grade, keep; write the dataset."""
@@ -63,15 +90,16 @@ class VerifiedSamples(Stage):
             ctx, self.policy, problems, k=self.k, sampling=self.sampling, verifiers=self.verifiers,
             purpose="verified-samples", seed=self.seed,
         )  # fmt: skip
+        judged = judge_scores(ctx, self.judge, problems, groups) if self.judge else None
         demos: list[Demo] = []
         dropped: list[Dropped] = []
         kept: Counter[str] = Counter()
-        for problem, group in zip(problems, groups, strict=True):
-            found = right(problem, group, self.keep_per_problem)
+        for i, (problem, group) in enumerate(zip(problems, groups, strict=True)):
+            found = right(problem, best_first(group, judged[i]) if judged else group, self.keep_per_problem, self.least)
             demos += found
             kept[problem.source] += len(found)
             if not found:
-                dropped.append(Dropped(problem, "VerifiedSamples", _reason(group)))
+                dropped.append(Dropped(problem, "VerifiedSamples", _reason(group, self.least)))
         card = {
             "by_source": origins(problems, kept, "verified-samples/"),
             "steps": [{"step": "right replies kept", "rows_in": sum(map(len, groups)), "rows_out": len(demos)}],
@@ -84,9 +112,9 @@ class VerifiedSamples(Stage):
         )
 
 
-def right(problem: Problem, replies: Sequence[Graded], most: int) -> list[Demo]:
-    """At most `most` distinct replies with the full score that came to their own end, as demonstrations."""
-    good = [r.text.strip() for r in replies if r.score == 1.0 and r.finish is Finish.STOP and r.text.strip()]
+def right(problem: Problem, replies: Sequence[Graded], most: int, least: float = 1.0) -> list[Demo]:
+    """The first `most` distinct replies that score at least `least` and came to their own end, as demonstrations."""
+    good = [r.text.strip() for r in replies if _passes(r, least) and r.finish is Finish.STOP and r.text.strip()]
     return [
         Demo(
             (*problem.prompt, Message("assistant", text)), source=f"verified-samples/{problem.source}",
@@ -96,9 +124,20 @@ def right(problem: Problem, replies: Sequence[Graded], most: int) -> list[Demo]:
     ]  # fmt: skip
 
 
-def _reason(replies: Sequence[Graded]) -> str:
+def _passes(reply: Graded, least: float) -> bool:
+    return reply.score is not None and reply.score >= least
+
+
+def best_first(replies: Sequence[Graded], scores: Sequence[float | None]) -> list[Graded]:
+    """The replies that have a score, the highest first; equal ones in the order of sampling."""
+    order = sorted((-score, reply.k) for reply, score in zip(replies, scores, strict=True) if score is not None)
+    by_k = {reply.k: reply for reply in replies}
+    return [by_k[k] for _, k in order]
+
+
+def _reason(replies: Sequence[Graded], least: float) -> str:
     if all(reply.score is None for reply in replies):
         return "no reply could be graded"
-    if any(reply.score == 1.0 for reply in replies):
-        return "every right reply was cut at max_tokens or empty"
+    if any(_passes(reply, least) for reply in replies):
+        return "every right reply was cut at max_tokens, empty or too long for the judge"
     return "no reply was right"

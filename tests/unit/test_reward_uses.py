@@ -13,7 +13,7 @@ from training_runs import DATA, START, Given, Letters, context, prepare, problem
 
 from burnish.cli import main
 from burnish.core.files import read_json
-from burnish.core.types import Check, Finish, Pair, Problem, user
+from burnish.core.types import Check, Demo, Finish, Pair, Problem, user
 from burnish.data.dataset import Dataset
 from burnish.data.sources.files import Files
 from burnish.errors import RecipeError
@@ -31,9 +31,10 @@ from burnish.model.reward import RewardModel, ValueModel
 from burnish.model.toy import make_toy
 from burnish.pipeline.machine import Machine, exact
 from burnish.pipeline.progress import Console
-from burnish.rollout.completions import Graded
+from burnish.rollout.completions import LOG, Graded
 from burnish.rollout.engine import Sampling
 from burnish.rollout.prefer import CLOSE, Prefer, choose
+from burnish.rollout.synthesize import VerifiedSamples
 from burnish.train.learner import Learner
 from burnish.train.reward import RewardModeling
 from burnish.train.rows import stack
@@ -144,6 +145,33 @@ def test_a_reward_model_judges_preference_data(folder: Path, tmp_path: Path) -> 
         known = [score for score in pair.annotations["scores"] if score is not None]
         assert best == pytest.approx(max(known), abs=1e-4)
         assert least == pytest.approx(min(known), abs=1e-4)
+
+
+def test_best_of_n_is_what_the_reward_model_likes_best(folder: Path, tmp_path: Path) -> None:
+    """With least=0 each demonstration has the highest reward of its prompt's replies that came to an end."""
+    prepare(tmp_path, problems(6))
+    (tmp_path / "judge").symlink_to(folder.parent)
+    sampling = Sampling(max_tokens=200)
+    stage = VerifiedSamples(
+        START, DATA, {"letters": Letters()}, k=4, sampling=sampling, seed=3, least=0.0, judge=Given("judge")
+    )
+    stage.check(None)
+    ctx = context(tmp_path, "out", replace(exact(), slots=4))
+    stage.run(ctx)
+    model = RewardModel.load(folder, Machine())
+    lines = [json.loads(line) for line in (ctx.out / LOG).read_text().splitlines()]
+    kept = {row.lineage[-1]: row.messages[-1].content for row in Dataset.open(ctx.out).rows() if isinstance(row, Demo)}
+    assert kept
+    for problem in problems(6):
+        ended = [
+            r["text"] for r in lines if r["problem_id"] == problem.id and r["finish"] == "stop" and r["text"].strip()
+        ]
+        assert (problem.id in kept) == bool(ended)
+        if ended:
+            assert isinstance(problem, Problem)
+            rewards = model.rewards([(problem.prompt, text) for text in ended])
+            best = ended[max(range(len(ended)), key=lambda i: rewards[i] or -1e9)]
+            assert kept[problem.id] == best.strip()
 
 
 def pair_file(path: Path, count: int = 6) -> Path:

@@ -27,7 +27,7 @@ from burnish.rollout.completions import LOG, Graded
 from burnish.rollout.engine import Sampling
 from burnish.rollout.engines import make_engine
 from burnish.rollout.prefer import CLOSE, CUT, SAME, TIE, UNGRADED, Prefer, choose
-from burnish.rollout.synthesize import VerifiedSamples, right
+from burnish.rollout.synthesize import VerifiedSamples, best_first, right
 from burnish.verify.base import Verifier
 
 torch.set_num_threads(1)
@@ -142,7 +142,7 @@ def test_a_verifier_that_raises_is_ungraded_not_zero(folders: Path) -> None:
     seen: list[float | None] = []
     groups = collect(
         make_engine(policy, MACHINE), policy.renderer, [problem("a", "broken")], n=2, sampling=SHORT,
-        verifiers=VERIFIERS, seed=0, on_graded=lambda t: seen.append(t.verdict.score),
+        verifiers=VERIFIERS, seed=0, on_graded=lambda _g, _k, t: seen.append(t.verdict.score),
     )  # fmt: skip
     assert seen == [None, None]
     assert groups[0][0].verdict.why == "verifier Broken raised KeyError: 'target'"
@@ -276,6 +276,16 @@ def test_right_by_hand() -> None:
     replies = [*graded(1.0, 0.5, 1.0, 1.0, None, texts="abacd"), Graded(5, "z", Finish.LENGTH, 1, 1.0, "")]
     assert [d.messages[-1].content for d in right(problem("q"), replies, 3)] == ["a", "c"]
     assert [d.messages[-1].content for d in right(problem("q"), replies, 1)] == ["a"]
+    assert [d.messages[-1].content for d in right(problem("q"), replies, 3, least=0.5)] == ["a", "b", "c"]
+
+
+def test_the_judge_orders_the_right_replies_by_hand() -> None:
+    """Rewards 1, 3, none, 3, 2 of replies 0 to 4: 1 and 3 are equal and keep their order, 2 has no place."""
+    replies = graded(1.0, 1.0, 1.0, 0.0, 1.0, texts="abcde")
+    ordered = best_first(replies, [1.0, 3.0, None, 3.0, 2.0])
+    assert [reply.text for reply in ordered] == ["b", "d", "e", "a"]
+    assert [d.messages[-1].content for d in right(problem("q"), ordered, 2)] == ["b", "e"]
+    assert [d.messages[-1].content for d in right(problem("q"), ordered, 2, least=0.0)] == ["b", "d"]
 
 
 @pytest.mark.parametrize(
@@ -289,6 +299,7 @@ def test_right_by_hand() -> None:
         (VerifiedSamples(POLICY, ASKED, VERIFIERS, k=0), "verified-samples.k=0"),
         (VerifiedSamples(POLICY, ASKED, VERIFIERS, k=2, keep_per_problem=3), "keep_per_problem=3: of k=2"),
         (VerifiedSamples(POLICY, ASKED, VERIFIERS, sampling=Sampling(top_p=2.0)), "top_p=2.0"),
+        (VerifiedSamples(POLICY, ASKED, VERIFIERS, least=1.5), "least=1.5: verifiers give"),
     ],
 )
 def test_impossible_settings_are_refused_at_plan_time(stage: Stage, said: str) -> None:
