@@ -30,6 +30,7 @@ from burnish.data.sources.math import MATHDemos, MATHProblems
 from burnish.data.sources.mbpp import MBPPDemos, MBPPProblems
 from burnish.data.sources.pinned import PinnedSource
 from burnish.data.sources.preference_sets import PREFERENCE_SETS, PreferenceSet
+from burnish.data.sources.reverse_text import ReverseText
 from burnish.data.sources.seed_prompts import ConstraintSeeds
 from burnish.data.sources.tool_calls import ToolCalls
 
@@ -63,6 +64,7 @@ def sources() -> dict[str, Source]:
         *cast(tuple[Source, ...], published()),
         *(Arithmetic(split, GENERATED) for split in ("train", "test")),
         *(Instructions(split, GENERATED) for split in ("train", "test")),
+        *(ReverseText(split, GENERATED) for split in ("train", "test")),
         *tulu3.sft_mixture(),
         *(source for size in ("8b", "70b", "405b") for source in tulu3.preference_mixture(size)),
         *tulu3.rlvr_mixture(),

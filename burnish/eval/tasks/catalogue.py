@@ -35,6 +35,7 @@ from burnish.eval.tasks import (
     mmlu_pro,
     mt_bench,
     popqa,
+    reverse_text,
     rewardbench,
     svamp,
     truthfulqa,
@@ -46,6 +47,7 @@ from burnish.eval.tasks import (
 TASKS: dict[str, Callable[[], EvalTask]] = {
     "arithmetic": lambda: arithmetic.task(),
     "instructions": lambda: instructions.task(),
+    "reverse_text": lambda: reverse_text.task(),
     "gsm8k": lambda: gsm8k.task(),
     "gsm8k_plain": lambda: gsm8k.task("plain"),
     "math": lambda: math.task(),
