@@ -177,19 +177,25 @@ class RatedBatch(OfRows):
 
 @dataclass(frozen=True, slots=True)
 class RolloutBatch(OfRows):
-    """Sampled replies with their advantages (policy gradient).
+    """Sampled replies with their advantages (policy gradient). Anything off the mask.
 
-    old_BT: log-probs under the policy that sampled, ref_BT: under the reference; both 0 off the mask. adv_BT: one number a token.
+    old_BT:    log-probs under the policy that sampled.
+    ref_BT:    log-probs under the reference; None where there is none.
+    adv_BT:    one number a token.
+    weight_BT: what each token's part of the policy gradient is multiplied by, never differentiated: the importance of the
+               learner's policy over the engine's that sampled, bounded. None: 1 everywhere.
     """
 
     sequences: Sequences
     old_BT: Tensor
-    ref_BT: Tensor
+    ref_BT: Tensor | None
     adv_BT: Tensor
+    weight_BT: Tensor | None = None
 
     def take(self, index: Tensor) -> RolloutBatch:
         """The batch of only those units."""
-        return RolloutBatch(self.sequences.take(index), self.old_BT[index], self.ref_BT[index], self.adv_BT[index])
+        ref_BT, weight_BT = (None if x is None else x[index] for x in (self.ref_BT, self.weight_BT))
+        return RolloutBatch(self.sequences.take(index), self.old_BT[index], ref_BT, self.adv_BT[index], weight_BT)
 
 
 @dataclass(frozen=True, slots=True)

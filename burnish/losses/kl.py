@@ -9,6 +9,9 @@ into the loss for the exact gradient; k3 in the loss is what GRPO published.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from torch import Tensor
 
 # Past this log-ratio k3 stays at its value there (about e^20) and has no gradient: one token must not become inf.
@@ -29,3 +32,7 @@ def k3(logp: Tensor, ref: Tensor) -> Tensor:
     """R - 1 - log r with r = pi_ref/pi: unbiased, never negative, low variance while the policies are close."""
     log_r = (ref - logp).clamp(max=MAX_LOG_RATIO)
     return log_r.expm1() - log_r
+
+
+# By the names that recipes write.
+ESTIMATORS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"k1": k1, "k2": k2, "k3": k3}

@@ -13,7 +13,16 @@ from torch import Tensor
 from burnish.losses import advantage, dpo, kl, policy
 from burnish.losses import pairs as pair_losses
 from burnish.losses.batch import PairBatch, Sequences
-from burnish.losses.policy import GRPO
+from burnish.losses.policy import (
+    KL,
+    Clip,
+    ConstantLength,
+    PolicyLoss,
+    ReplyMean,
+    SequenceRatio,
+    Truncated,
+    clipped_objective,
+)
 from burnish.losses.sft import SFTLoss
 from burnish.model import head
 from burnish.model import policy as policy_module
@@ -71,8 +80,8 @@ def divided_again(patch: Patch) -> None:
 
 def another_window(patch: Patch) -> None:
     """The count of the batch that was generated, which is trained in two steps."""
-    count = GRPO.count
-    patch.setattr(GRPO, "count", lambda self, batch: 2 * count(self, batch))
+    count = PolicyLoss.count
+    patch.setattr(PolicyLoss, "count", lambda self, batch: 2 * count(self, batch))
 
 
 def clipped_in_parts(patch: Patch) -> None:
@@ -371,15 +380,56 @@ def worse_of_two(patch: Patch) -> None:
 
 def kl_swapped(patch: Patch) -> None:
     whole = kl.k3
-    patch.setattr(policy, "k3", lambda logp, ref: whole(ref, logp))
+    patch.setitem(kl.ESTIMATORS, "k3", lambda logp, ref: whole(ref, logp))
 
 
 def length_bias(patch: Patch) -> None:
-    patch.setattr(GRPO, "_sum_units", lambda self, value_BT, mask_BT: value_BT.sum() * len(mask_BT) / mask_BT.sum())
+    patch.setattr(ReplyMean, "total", lambda self, value_BT, mask_BT: value_BT.sum() * len(mask_BT) / mask_BT.sum())
+
+
+def length_of_the_reply(patch: Patch) -> None:
+    patch.setattr(ConstantLength, "total", lambda self, value_BT, mask_BT: ReplyMean().total(value_BT, mask_BT))
+
+
+def dual_clip_for_all(patch: Patch) -> None:
+    def loss(self: Clip, logp: Tensor, ratio: Tensor, adv: Tensor) -> Tensor:
+        return -torch.maximum(clipped_objective(ratio, adv, self.low, self.high), (self.dual or 1.0) * adv)
+
+    patch.setattr(Clip, "loss", loss)
+
+
+def geometric_mean_over(length: Callable[[Tensor], Any]) -> Callable[[Patch], None]:
+    """GSPO's ratio, with the log-ratios of a reply divided by length(mask)."""
+
+    def put_back(patch: Patch) -> None:
+        def of(self: SequenceRatio, logp: Tensor, old: Tensor, mask: Tensor) -> Tensor:
+            return ((logp - old).sum(1, keepdim=True) / length(mask)).exp().expand_as(logp)
+
+        patch.setattr(SequenceRatio, "of", of)
+
+    return put_back
+
+
+def truncated(weight: Callable[[Truncated, Tensor], Tensor]) -> Callable[[Patch], None]:
+    """CISPO with weight(self, ratio) beside the log-prob."""
+
+    def put_back(patch: Patch) -> None:
+        patch.setattr(Truncated, "loss", lambda self, logp, ratio, adv: -weight(self, ratio) * adv * logp)
+
+    return put_back
+
+
+def gradient_of_the_estimate(patch: Patch) -> None:
+    patch.setattr(KL, "loss", lambda self, logp, ref, old: self.coef * kl.ESTIMATORS[self.estimate](logp, ref))
+
+
+def weights_dropped(patch: Patch) -> None:
+    whole = PolicyLoss.total
+    patch.setattr(PolicyLoss, "total", lambda self, logp, batch: whole(self, logp, replace(batch, weight_BT=None)))
 
 
 def silent_rows_count(patch: Patch) -> None:
-    patch.setattr(GRPO, "count", lambda self, batch: torch.tensor(len(batch.sequences.lengths_B)))
+    patch.setattr(PolicyLoss, "count", lambda self, batch: torch.tensor(len(batch.sequences.lengths_B)))
 
 
 def padding_counts(patch: Patch) -> None:

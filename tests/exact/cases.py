@@ -6,6 +6,7 @@ To add a loss: one line in CASES, with the batch it wants and its formula in ref
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,21 @@ from burnish.losses.batch import (
 )
 from burnish.losses.dpo import APO, DPO, IPO
 from burnish.losses.kto import KTO
-from burnish.losses.policy import GRPO
+from burnish.losses.policy import (
+    GRPO,
+    KL,
+    Clip,
+    PolicyLoss,
+    Reinforce,
+    SequenceRatio,
+    TokenMean,
+    Truncated,
+    cispo,
+    dr_grpo,
+    gspo,
+    ppo,
+    rloo,
+)
 from burnish.losses.reference_free import ORPO, SimPO
 from burnish.losses.reward import BradleyTerry
 from burnish.losses.sft import SFTLoss
@@ -41,6 +56,9 @@ from burnish.train.optimizer import AdamW
 
 # An epsilon far above rounding: Adam's first step divides each gradient by its own size, noise included.
 LR, CLIP, DECAY, EPS = 1e-2, 0.5, 0.1, 1e-3
+KL_TERMS: dict[str, tuple[Any, Any]] = {
+    "k1": ("k1", "own"), "k2": ("k2", "own"), "k3 with k2's gradient": ("k3", "k2"), "weighted k1": ("k1", "weighted"),
+}  # fmt: skip
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
@@ -98,12 +116,24 @@ def rollout_batch(data: Data) -> RolloutBatch:
     )  # fmt: skip
 
 
+def weighted_batch(data: Data) -> RolloutBatch:
+    return dataclasses.replace(rollout_batch(data), weight_BT=data["weight"])
+
+
 def value_batch(data: Data) -> ValueBatch:
     return ValueBatch(sequences(data), data["old_values"] * data["mask"], data["returns"] * data["mask"])
 
 
 def _pairs(loss: Any, formula: Callable[..., Tensor], *, mean: bool, reference: bool = True) -> Case:
     return Case(loss, pair_batch, lambda x, d: plain.pairs(x, d, formula, mean=mean, reference=reference))
+
+
+def _policy(loss: Any, *, kl: tuple[float, str] | None = None, weighted: bool = False, **formula: Any) -> Case:
+    def plainly(x: Tensor, d: Data) -> Tensor:
+        found = plain.policy_gradient(x, d, weighted=weighted, **formula)
+        return plain.with_kl(x, d, found, *kl) if kl else found
+
+    return Case(loss, weighted_batch if weighted else rollout_batch, plainly)
 
 
 CASES: dict[str, Case] = {
@@ -133,6 +163,31 @@ CASES: dict[str, Case] = {
     "grpo, temperature 0.7": Case(
         GRPO(), rollout_batch, lambda x, d: plain.grpo(x, d, 0.2, 0.2, 0.04, "row"), temperature=0.7
     ),
+    "grpo, dual clip": _policy(PolicyLoss(surrogate=Clip(0.1, 0.1, 1.3)), per="mean", low=0.1, high=0.1, dual=1.3),
+    "dr. grpo": _policy(dr_grpo(12), per="constant", length=12),
+    "gspo": _policy(PolicyLoss(SequenceRatio(), Clip(0.05, 0.1)), per="mean", ratio="gspo", low=0.05, high=0.1),
+    "gspo, the paper's band": _policy(gspo(), per="mean", ratio="gspo", low=3e-4, high=4e-4),
+    "gspo-token": _policy(
+        PolicyLoss(SequenceRatio(per_token=True), Clip(0.05, 0.1), TokenMean()),
+        per="token",
+        ratio="gspo-token",
+        low=0.05,
+        high=0.1,
+    ),
+    "cispo": _policy(cispo(0.2), per="token", low=1.0, high=0.2, factor="truncated"),
+    "cispo, both bounds": _policy(
+        PolicyLoss(surrogate=Truncated(0.1, 0.3)), per="mean", low=0.1, high=0.3, factor="truncated"
+    ),
+    "rloo": _policy(rloo(), per="sum", factor="none"),
+    "reinforce, mean over tokens": _policy(
+        PolicyLoss(surrogate=Reinforce(), per=TokenMean()), per="token", factor="none"
+    ),
+    "ppo, importance weights": _policy(ppo(), weighted=True, per="token"),
+    "rloo, importance weights": _policy(rloo(), weighted=True, per="sum", factor="none"),
+    **{
+        f"ppo, {kind}": _policy(PolicyLoss(per=TokenMean(), kl=KL(0.3, *how)), kl=(0.3, kind), per="token")
+        for kind, how in KL_TERMS.items()
+    },
     "value": Case(ValueLoss(0.2), value_batch, lambda x, d: plain.value(x, d, 0.2), "values"),
     "value, not clipped": Case(ValueLoss(None), value_batch, lambda x, d: plain.value(x, d, None), "values"),
 }
@@ -161,7 +216,7 @@ def ragged(
     return {
         "tokens": tokens, "lengths": lengths_B, "mask": mask, "reference": near(-6.0, 0.3), "old": near(-6.0, 0.3),
         "advantages": near(0, 1)[:, :1].expand(rows, width), "returns": near(0, 1), "old_values": near(0, 0.3),
-        "margin": near(1, 0.3)[: rows // 2, 0], "good": torch.rand(rows, generator=g) < 0.5,
+        "weight": near(1, 0.3).clamp(0.2, 2.0), "margin": near(1, 0.3)[: rows // 2, 0], "good": torch.rand(rows, generator=g) < 0.5,
         "z0": torch.full((rows,), 0.2, dtype=torch.float64),
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ import chat_models
 import torch
 from cases import CASES, Models, check_one_step, ragged
 from plain_runs import COMMON, PARTS, Ran, check_run, demos, our_run, pairs, plain_run
+from ppo_step import Ended, check_ppo_step, our_step, plain_step
 from safetensors.torch import load_file
 from training_runs import DATA, START, context, prepare
 
@@ -39,6 +40,7 @@ class World:
     toy: Models
     gpt2: Models
     plain: dict[str, Ran] = field(default_factory=dict)
+    plain_ppo: dict[bool, Ended] = field(default_factory=dict)
     numbers: Any = field(default_factory=itertools.count)
 
     @classmethod
@@ -91,6 +93,18 @@ def run(kind: str) -> Check:
         if kind not in world.plain:
             world.plain[kind] = plain_run(world.root / "start" / "model", kind)
         check_run(our_run(world.root, world.folder(), kind), world.plain[kind])
+
+    return check
+
+
+def ppo_step(*, bootstrap: bool = False) -> Check:
+    """A whole PPO step of two models against the plain one."""
+
+    def check(world: World) -> None:
+        folder = world.root / "small" / "model"
+        if bootstrap not in world.plain_ppo:
+            world.plain_ppo[bootstrap] = plain_step(folder, bootstrap=bootstrap)
+        check_ppo_step(our_step(folder, bootstrap=bootstrap), world.plain_ppo[bootstrap])
 
     return check
 

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_runs import EVERY_STEP, STAGES, context
+from training_runs import EVERY_STEP, KILLED, context
 
 from burnish.data.dataset import Dataset
 from burnish.losses.dpo import DPO
-from burnish.losses.policy import GRPO
+from burnish.losses.policy import PolicyLoss
 from burnish.losses.sft import SFTLoss
 from burnish.model import checkpoint
 from burnish.model.policy import Policy
@@ -38,7 +38,7 @@ from burnish.train.learner import Learner
 
 # What a run goes through, and how often at most before it has taken two steps with a checkpoint after each.
 MOMENTS: dict[str, tuple[tuple[tuple[Any, str], ...], int]] = {
-    "mid-accumulation": (((SFTLoss, "total"), (DPO, "total"), (GRPO, "total")), 5),
+    "mid-accumulation": (((SFTLoss, "total"), (DPO, "total"), (PolicyLoss, "total")), 5),
     "before the update": (((Learner, "step"),), 3),
     "before a record": (((log.MetricsLog, "write"),), 3),
     "before a checkpoint": (((Learner, "save"),), 2),
@@ -88,7 +88,7 @@ def run(root: Path, stage: str, out: str, every_s: float, prepare: Callable[[], 
         machine = EVERY_STEP.__class__(
             micro_tokens=EVERY_STEP.micro_tokens, slots=EVERY_STEP.slots, checkpoint_every_s=every_s
         )
-        STAGES[stage].run(context(root, out, machine))
+        KILLED[stage].run(context(root, out, machine))
         code = 0
     finally:
         sys.stderr.flush()

@@ -121,6 +121,57 @@ def grpo(logp: Tensor, data: Data, low: float, high: float, kl: float, per: str,
     return rows[mask.any(1)].mean()
 
 
+def policy_gradient(
+    logp: Tensor, data: Data, *, per: str, ratio: str = "token", low: float = 0.2, high: float = 0.2, dual: float | None = None,
+    factor: str = "clipped", length: int = 1, weighted: bool = False,
+) -> Tensor:  # fmt: skip
+    """GSPO (arXiv:2507.18071 eq. 5, 7; "gspo-token": eq. 13, 14), CISPO (arXiv:2506.13585 eq. 4, 5), dual clip
+    (arXiv:1912.09729 eq. 5), REINFORCE of whole replies (arXiv:2402.14740 eq. 6), by loops over replies and their tokens.
+
+    factor: of the advantage: the "clipped" ratio, a "truncated" number beside log p, or "none" beside log p.
+    per:    "token" mean, mean of the replies' "mean" or "sum", or their sum / length ("constant").
+    """
+    losses: list[list[Tensor]] = []
+    for b, row in enumerate(data["mask"]):
+        places = row.nonzero()[:, 0].tolist()
+        if not places:
+            continue
+        log_ratios = [logp[b, t] - data["old"][b, t] for t in places]
+        geometric = torch.stack(log_ratios).mean().exp()
+        losses.append([])
+        for t, log_ratio in zip(places, log_ratios, strict=True):
+            advantage, own = data["advantages"][b, t], logp[b, t]
+            r = {"token": log_ratio.exp(), "gspo": geometric,
+                 "gspo-token": geometric.detach() * (own - own.detach()).exp()}[ratio]  # fmt: skip
+            if factor == "none":
+                gain = advantage * own
+            elif factor == "truncated":
+                gain = r.detach().clamp(1 - low, 1 + high) * advantage * own
+            else:
+                gain = torch.min(r * advantage, r.clamp(1 - low, 1 + high) * advantage)
+                if dual is not None and advantage < 0:
+                    gain = torch.max(gain, dual * advantage)
+            losses[-1].append(-gain * (data["weight"][b, t] if weighted else 1.0))
+    rows = [torch.stack(row) for row in losses]
+    if per == "token":
+        return torch.cat(rows).mean()
+    return torch.stack([row.mean() if per == "mean" else row.sum() / length for row in rows]).mean()
+
+
+def with_kl(logp: Tensor, data: Data, loss: Tensor, coef: float, kind: str) -> Tensor:
+    """A loss that is a mean over tokens, with a KL term: k1 and k2 of joschu.net/blog/kl-approx.html, "k3 with k2's gradient"
+    (its value is k3's), and pi / pi_old times k1, differentiated as a whole ("weighted k1").
+    """
+    mask = data["mask"]
+    x = (logp - data["reference"])[mask]
+    k2 = x**2 / 2
+    term = {
+        "k1": x, "k2": k2, "k3 with k2's gradient": ((-x).exp() - 1 + x).detach() + k2 - k2.detach(),
+        "weighted k1": (logp - data["old"])[mask].exp() * x,
+    }[kind]  # fmt: skip
+    return loss + coef * term.mean()
+
+
 def bradley_terry(scores: Tensor, data: Data, margin: bool = False, center: float = 0.0) -> Tensor:
     """arXiv:2203.02155 eq. 1; margin: arXiv:2307.09288 eq. 2; centred: arXiv:2312.09244 §2."""
     chosen, rejected = scores.chunk(2)

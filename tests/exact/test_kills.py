@@ -17,9 +17,9 @@ import pytest
 import torch
 import training_runs
 from safetensors.torch import load_file
-from training_runs import EVERY_STEP, STAGES, context, demos, pairs, prepare, problems
+from training_runs import EVERY_STEP, KILLED, context, demos, pairs, prepare, problems
 
-TIMES = {"tokens_per_s", "wall_s", "rollout_s", "learn_s", "tflops", "mfu", "mfu_published"}
+TIMES = {"tokens_per_s", "wall_s", "rollout_s", "learn_s", "grade_s", "tflops", "mfu", "mfu_published"}
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def contents(out: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", KILLED)
 def test_killed_anywhere_it_ends_with_the_same_bits(stage: str, root: Path) -> None:
-    STAGES[stage].run(context(root, f"straight-{stage}", EVERY_STEP))
+    KILLED[stage].run(context(root, f"straight-{stage}", EVERY_STEP))
     for every_s, seed in ((0.0, 1), (0.15, 2)):
         out = f"killed-{stage}-{seed}"
         command = [sys.executable, kill_runs.__file__, str(root), stage, out, str(every_s), str(seed), "10"]
@@ -59,8 +59,8 @@ def test_killed_anywhere_it_ends_with_the_same_bits(stage: str, root: Path) -> N
         told = [json.loads(line) for line in done.stdout.splitlines()]
         assert sum(line["killed"] for line in told) == 10
         straight = root / f"straight-{stage}"
-        weights = load_file(straight / "model" / "model.safetensors")
         for killed in sorted(root.glob(f"{out}-*")):
             assert contents(straight) == contents(killed), told
-            after = load_file(killed / "model" / "model.safetensors")
-            assert all(torch.equal(weight, after[name]) for name, weight in weights.items()), told
+            for file in straight.rglob("*.safetensors"):
+                weights, after = load_file(file), load_file(killed / file.relative_to(straight))
+                assert all(torch.equal(weight, after[name]) for name, weight in weights.items()), told

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from burnish.losses.batch import PairBatch, RatedBatch, RolloutBatch, Sequences, TokenBatch
+from burnish.losses.batch import PairBatch, RatedBatch, Sequences, TokenBatch
 from burnish.losses.dpo import DPO
 from burnish.losses.kto import KTO
-from burnish.losses.policy import GRPO
 from burnish.losses.reference_free import ORPO, SimPO
 from burnish.losses.sft import SFTLoss
 
@@ -144,50 +143,3 @@ def test_losses_without_a_reference_against_trl(seed: int) -> None:
     part = orpo.ORPOTrainer.odds_ratio_loss(SimpleNamespace(accelerator=here, beta=0.1), *mean_B.chunk(2))[0]
     expected = -mean_B.chunk(2)[0].sum() - part.double().sum()
     assert ORPO(0.1).total(logp_BT, batch).item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("loss", "kind"),
-    [
-        (GRPO(kl_coef=0.1), "grpo"),
-        (GRPO(kl_coef=0.0, clip_low=0.1, clip_high=0.3), "grpo"),
-        (GRPO(kl_coef=0.1, unit="token", clip_high=0.28), "dapo"),
-        (GRPO(kl_coef=0.1, constant_length=T), "dr_grpo"),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("seed", range(2))
-def test_grpo_against_liger(seed: int, loss: GRPO, kind: str) -> None:
-    liger = pytest.importorskip("liger_kernel.chunked_loss")
-    states_BTD, head_VD, tokens_BT, mask_BT = hidden(seed)
-    logp_BT = logprobs(states_BTD, head_VD, tokens_BT)
-    g = torch.Generator().manual_seed(seed)
-    old_BT, ref_BT = (logp_BT + 0.3 * torch.randn(B, T, generator=g, dtype=torch.float64) for _ in range(2))
-    adv_B = torch.randn(B, generator=g, dtype=torch.float64)
-    theirs = liger.LigerFusedLinearGRPOLoss(
-        beta=loss.kl_coef,
-        compiled=False,
-        use_ref_model=loss.kl_coef > 0,
-        epsilon_low=loss.clip_low,
-        epsilon_high=loss.clip_high,
-        loss_type=kind,
-        max_completion_length=loss.constant_length,
-    )
-    leaf = states_BTD.clone().requires_grad_(True)
-    expected = theirs(
-        leaf[:, :-1],
-        head_VD,
-        tokens_BT[:, 1:],
-        mask_BT[:, 1:].long(),
-        adv_B,
-        ref_per_token_logps=ref_BT[:, 1:] if loss.kl_coef else None,
-        old_per_token_logps=old_BT[:, 1:],
-    )[0]
-    (their_gradient,) = torch.autograd.grad(expected, leaf)
-
-    batch = RolloutBatch(sequences(tokens_BT, mask_BT), old_BT, ref_BT, adv_B[:, None].expand(B, T))
-    mine = states_BTD.clone().requires_grad_(True)
-    found = loss.total(logprobs(mine, head_VD, tokens_BT), batch) / loss.count(batch)
-    (gradient,) = torch.autograd.grad(found, mine)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
-    torch.testing.assert_close(gradient, their_gradient.double(), rtol=1e-4, atol=1e-6)

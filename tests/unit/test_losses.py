@@ -16,7 +16,7 @@ from burnish.losses.advantage import gae, group_relative, leave_one_out, whiten
 from burnish.losses.batch import PairBatch, RolloutBatch, ScoredPairBatch, Sequences, TokenBatch, ValueBatch
 from burnish.losses.dpo import APO, DPO, IPO
 from burnish.losses.kl import k1, k2, k3
-from burnish.losses.policy import GRPO, clipped_objective, importance_ratio
+from burnish.losses.policy import GRPO, PolicyLoss, clipped_objective, importance_ratio
 from burnish.losses.reference_free import ORPO, SimPO
 from burnish.losses.reward import BradleyTerry
 from burnish.losses.sft import SFTLoss
@@ -212,7 +212,7 @@ def rollouts() -> tuple[Tensor, RolloutBatch]:
         (GRPO(kl_coef=0.5), -1.4 + 0.5 * math.exp(-1), 2),
     ],
 )
-def test_grpo_by_hand(loss: GRPO, total: float, count: int) -> None:
+def test_grpo_by_hand(loss: PolicyLoss, total: float, count: int) -> None:
     logp_BT, batch = rollouts()
     near(loss.total(logp_BT, batch), total)
     near(loss.count(batch), count)
@@ -306,6 +306,7 @@ def test_equal_rewards_give_exactly_zero(value: float, dtype: torch.dtype) -> No
     """0.1 three times has a mean that is not 0.1 in floating point; the advantage is 0 all the same."""
     for std in (True, False):
         assert (group_relative(torch.full((2, 3), value, dtype=dtype), std=std) == 0).all()
+    assert (leave_one_out(torch.full((2, 3), value, dtype=dtype)) == 0).all()
 
 
 def test_rewards_that_differ_by_rounding_stay_small() -> None:
