@@ -18,6 +18,8 @@ from burnish.rollout.engine import Sampling
 from burnish.train.dpo import Preference
 from burnish.train.grpo import RL
 from burnish.train.optimizer import AdamW
+from burnish.train.ppo import PPO
+from burnish.train.rollouts import Reward
 from burnish.train.schedule import Constant, Linear
 from burnish.train.sft import SFT
 
@@ -111,6 +113,14 @@ STAGES: dict[str, Stage] = {
     "rl": RL(
         START, DATA, {"letters": Letters()}, steps=6, problems_per_step=2, group_size=4, lr=Constant(1e-2),
         sampling=Sampling(max_tokens=12), updates_per_step=2, loss=GRPO(kl_coef=0.05),
+    ),
+}  # fmt: skip
+# What is killed twenty times: those, and PPO, whose checkpoints hold two models.
+KILLED: dict[str, Stage] = {
+    **STAGES,
+    "ppo": PPO(
+        START, DATA, {"letters": Letters()}, steps=4, problems_per_step=2, group_size=3, lr=Linear(1e-2, 0.0),
+        sampling=Sampling(max_tokens=12), reward=Reward(), epochs=2, minibatches=2,
     ),
 }  # fmt: skip
 EVERY_STEP = Machine(micro_tokens=150, checkpoint_every_s=0.0, slots=8)

@@ -99,11 +99,17 @@ class JsonlLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.path = path
             self.records: list[dict[str, Any]] = []
+            self._ends: list[int] = []  # where each record's line ends in the file
             whole = 0
             if path.exists():
-                raw = path.read_bytes()
-                whole = raw.rfind(b"\n") + 1
-                self.records = [json.loads(line) for line in raw[:whole].split(b"\n") if line]
+                with path.open("rb") as file:
+                    for line in file:
+                        if not line.endswith(b"\n"):
+                            break
+                        whole += len(line)
+                        if line.strip():
+                            self.records.append(json.loads(line))
+                            self._ends.append(whole)
             self._file = path.open("r+b" if path.exists() else "w+b")
             self._file.truncate(whole)
             self._file.seek(whole)
@@ -113,16 +119,16 @@ class JsonlLog:
         with disk_errors(self.path):
             self._file.write(json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n")
             self._file.flush()
+            self._ends.append(self._file.tell())
         self.records.append(record)
 
     def keep(self, count: int) -> None:
-        """Forget every record after the first `count`: used when a run goes back to a checkpoint."""
+        """Forget every record after the first `count`, in the file too: used when a run goes back to a checkpoint."""
         del self.records[count:]
-        self._file.seek(0)
-        self._file.truncate()
-        for record in self.records:
-            self._file.write(json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        del self._ends[count:]
+        end = self._ends[-1] if self._ends else 0
+        self._file.seek(end)
+        self._file.truncate(end)
 
     def close(self) -> None:
         """Close the file."""

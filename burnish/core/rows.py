@@ -17,6 +17,7 @@ from burnish.core.types import (
     Role,
     Row,
     Trajectory,
+    Turn,
     Verdict,
     plain,
 )
@@ -107,18 +108,36 @@ def from_json(data: dict[str, Any]) -> Row:
 
 
 def completion_to_json(completion: Completion) -> dict[str, Any]:
-    """A completion as a JSON object; log-probs keep every bit."""
-    return {
+    """A completion as a JSON object; log-probs keep every bit.
+
+    Only a conversation with an environment has `sampled`, a string of a 1 or 0 per token, and `turns`, each with the number
+    of its tokens.
+    """
+    found = {
         "token_ids": list(completion.token_ids), "logprobs": list(completion.logprobs), "finish": completion.finish.value,
         "text": completion.text, "policy_version": completion.policy_version,
     }  # fmt: skip
+    if completion.sampled:
+        found["sampled"] = "".join("01"[own] for own in completion.sampled)
+    if completion.turns:
+        found["turns"] = [
+            {"role": turn.role, "text": turn.text, "tokens": len(turn.token_ids), "note": turn.note}
+            for turn in completion.turns
+        ]
+    return found
 
 
 def completion_from_json(data: dict[str, Any]) -> Completion:
     """The completion that `completion_to_json` wrote."""
+    token_ids = tuple(data["token_ids"])
+    turns, at = [], 0
+    for turn in data.get("turns", ()):
+        turns.append(Turn(turn["role"], turn["text"], token_ids[at : at + turn["tokens"]], turn["note"]))
+        at += turn["tokens"]
     return Completion(
-        tuple(data["token_ids"]), tuple(data["logprobs"]), Finish(data["finish"]), data["text"], data["policy_version"]
-    )
+        token_ids, tuple(data["logprobs"]), Finish(data["finish"]), data["text"], data["policy_version"],
+        sampled=tuple(own == "1" for own in data.get("sampled", "")), turns=tuple(turns),
+    )  # fmt: skip
 
 
 def trajectory_to_json(trajectory: Trajectory) -> dict[str, Any]:

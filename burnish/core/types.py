@@ -137,13 +137,31 @@ class Finish(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation with an environment: the model's ("assistant") or the environment's ("user").
+
+    token_ids: the model's as sampled; the environment's with the marks of the chat template around its text.
+    note:      what the environment noted for a person, at its own turn or at the model's turn that ended the conversation.
+    """
+
+    role: Role
+    text: str
+    token_ids: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One sampled reply. Token ids go to the learner exactly as sampled: never decode and encode again.
 
-    token_ids: the sampled tokens, the end-of-turn token included when `finish` is STOP by that token.
-    logprobs:  natural log of the probability of each token under the distribution it was sampled from (nats).
-    text:      the decoded reply without special tokens.
-    policy_version: which weights made it.
+    token_ids: the sampled tokens, the end-of-turn token included when `finish` is STOP by that token. In a conversation
+               with an environment, everything behind the prompt; the last token is the model's.
+    logprobs:  natural log of the probability of each token under the distribution it was sampled from (nats); 0 for a
+               token of the environment.
+    text:      the decoded reply without special tokens; of a conversation, the model's last turn: that is what is graded.
+    policy_version: which weights made it; of a conversation, its first turn.
+    sampled:   for each token, whether the model sampled it; empty: every one.
+    turns:     the turns of a conversation with an environment, whose tokens together are token_ids; empty otherwise.
     """
 
     token_ids: tuple[int, ...]
@@ -151,6 +169,23 @@ class Completion:
     finish: Finish
     text: str
     policy_version: str = ""
+    sampled: tuple[bool, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def mask(self) -> tuple[bool, ...]:
+        """For each token, whether the model sampled it: what a loss may look at."""
+        return self.sampled or (True,) * len(self.token_ids)
+
+    @property
+    def length(self) -> int:
+        """How many tokens the model sampled."""
+        return sum(self.mask)
+
+    @property
+    def sampled_logprobs(self) -> tuple[float, ...]:
+        """The log-probs of the sampled tokens alone."""
+        return tuple(value for value, own in zip(self.logprobs, self.mask, strict=True) if own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -56,6 +56,7 @@ class Learner:
     average:  of the weights after every step so far (burnish.train.ema), where there is one.
     flops:    model FLOPs until now, those of all ranks (burnish.model.flops); 0 for a model whose shape is not known.
     update_s: seconds spent in `step` until now.
+    torn:     whether the weights were being changed when an exception came: they are then neither old nor new.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Learner:
         self.steps = 0
         self.work = Work.of_model(policy.model)
         self.flops = self.update_s = 0.0
+        self.torn = False
 
     def forward_backward(
         self,
@@ -165,6 +167,7 @@ class Learner:
             self._drop_gradients()
             raise TrainingError(self._diverged(f"the gradient's norm is {float(norm)}", ()))
         torch.nn.utils.clip_grads_with_norm_(self._weights.values(), self.clip_norm, norm)
+        self.torn = True
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -174,12 +177,20 @@ class Learner:
                 optimizer.step()
         self._drop_gradients()
         self._counted()
+        self.torn = False
         self.update_s += time.monotonic() - began
         return float(norm)
 
-    def result(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def result(self) -> Iterator[None]:
         """Inside, the weights are those a run that ended here would leave: their average where there is one."""
-        return self.average.shown() if self.average else nullcontext()
+        if self.average is None:
+            yield
+            return
+        self.torn = True
+        with self.average.shown():
+            yield
+        self.torn = False
 
     def _counted(self) -> None:
         self.steps += 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from burnish.core.files import JsonlLog
+from burnish.core.follow import number
 from burnish.model.rates import MatrixRate
+from burnish.train.trackers import Tracker, numbers_of
 
 FORMULA = "6 × matrix parameters × tokens (the head only at labels) + attention"
 
@@ -20,6 +23,11 @@ class MetricsLog:
         """Keep the records of the first `done` steps; steps after the checkpoint will be taken again."""
         self._log = JsonlLog(path)
         self._log.keep(sum(1 for record in self._log.records if record["step"] <= done))
+        self._trackers: Sequence[Tracker] = ()
+
+    def track(self, trackers: Sequence[Tracker]) -> None:
+        """Give the steps from here on to trackers too; they are closed with the file."""
+        self._trackers = trackers
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -29,10 +37,14 @@ class MetricsLog:
     def write(self, record: dict[str, Any]) -> None:
         """Add a step; numbers are rounded to 8 significant digits, and one that is not finite becomes null."""
         self._log.append({name: _plain(value) for name, value in record.items()})
+        for tracker in self._trackers:
+            tracker.log(record["step"], numbers_of(record))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and the trackers."""
         self._log.close()
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def _plain(value: Any) -> Any:
@@ -41,17 +53,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def note(record: dict[str, Any]) -> str:
+def note(record: Mapping[str, Any]) -> str:
     """A step's numbers in the few words that fit beside a bar."""
     shown = [
-        f"{name} {record[name]:{form}}"
+        f"{name} {value:{form}}"
         for name, form in (("loss", ".4f"), ("accuracy", ".2f"), ("reward", ".3f"), ("lr", ".1e"))
-        if isinstance(record.get(name), float)
+        if (value := number(record.get(name))) is not None
     ]
-    speed = [f"{record['tokens_per_s']:,.0f} tokens/s"]
-    if record.get("mfu") is not None:
-        speed.append(f"{record['mfu']:.0%} MFU")
-    return "  ".join([*shown, *speed])
+    if (rate := number(record.get("tokens_per_s"))) is not None:
+        shown.append(f"{rate:,.0f} tokens/s")
+    if (mfu := number(record.get("mfu"))) is not None:
+        shown.append(f"{mfu:.0%} MFU")
+    return "  ".join(shown)
 
 
 @dataclass(slots=True)

@@ -9,8 +9,10 @@ session.finish()                          # the model, then the checkpoint goes
 
 from __future__ import annotations
 
+import copy
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,9 @@ from burnish.train.estimate import memory_of_step
 from burnish.train.keep import LAST, Best, Keep, Keeper
 from burnish.train.learner import Learner
 from burnish.train.log import MetricsLog, Speed, note
+from burnish.train.panel import panel
 from burnish.train.reference import FILE as REFERENCE
+from burnish.train.trackers import open_trackers
 
 # A rate is worth keeping from so many seconds of training on.
 _RATED_S = 5.0
@@ -44,6 +48,7 @@ def finished(ctx: Context) -> bool:
         return False
     if ctx.first is None:
         remove_checkpoint(ctx.out / "checkpoint")
+        _remove_beside(ctx.out / "checkpoint")
         (ctx.out / REFERENCE).unlink(missing_ok=True)
     return True
 
@@ -65,6 +70,16 @@ class Probe(Protocol):
         """Numbers by their names in metrics.jsonl, from an engine that holds the policy's weights."""
 
 
+class Beside(Protocol):
+    """Something that a checkpoint must hold beside the learner: another learner, a reference that moves."""
+
+    def save(self, folder: Path) -> None:
+        """Write a folder of its own."""
+
+    def load(self, folder: Path) -> object:
+        """Go back to what `save` wrote."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """A look at rows that are not trained on, every so many steps and after the last; 0: never. All ranks take it together."""
@@ -82,7 +97,7 @@ class Session:
 
     def __init__(
         self, ctx: Context, learner: Learner, title: str, steps: int, counters: dict[str, Any], bar: Bar, log: MetricsLog,
-        probe: Probe | None, keep: Keep, dev: HeldOut | None,
+        probe: Probe | None, keep: Keep, dev: HeldOut | None, beside: Mapping[str, Beside],
     ) -> None:  # fmt: skip
         self.counters = counters
         self._keeper: Keeper | None = None
@@ -91,34 +106,48 @@ class Session:
         self.engine: Engine | None = None
         self._probe = (keep.probe if isinstance(keep, Best) else None) or probe
         self._dev = dev if dev and dev.every else None
+        self._beside = beside
         self._own_engine: Engine | None = None
         self._ctx, self._learner, self._steps, self._bar, self._log = ctx, learner, steps, bar, log
         self._title, self._looked = title, False
         self._speed = _speed(ctx, learner)
         self._flops_before, self._update_before = learner.flops, learner.update_s
         self._saved_at = self._step_began = time.monotonic()
+        # The counters after the last step that was done, and how many updates the learners had made by then.
+        self._done, self._saved_step = (copy.deepcopy(counters), self._updates()), counters["step"]
 
     @classmethod
     @contextmanager
     def open(
         cls, ctx: Context, learner: Learner, *, title: str, steps: int, made_of: Mapping[str, str], probe: Probe | None = None,
-        keep: Keep = LAST, dev: HeldOut | None = None,
+        keep: Keep = LAST, dev: HeldOut | None = None, beside: Mapping[str, Beside] | None = None,
     ) -> Iterator[Session]:  # fmt: skip
         """Load the last checkpoint, cut metrics.jsonl back to it and start the bar.
 
         made_of: what decides the run, by name: settings as text, rows as a digest; kept in the checkpoint.
+        beside:  what every checkpoint holds beside the learner, by name: each in a folder that names its step, written before
+                 the learner's and removed after it, so that a kill anywhere leaves one whole set.
         Raises ArtifactError for a checkpoint that was made of something else.
         """
         counters = learner.load(cls.folder(ctx))
         if counters is None:
             counters = {"step": 0, "wall_s": 0.0, "made_of": dict(made_of)}
         _same(cls.folder(ctx), counters, made_of)
+        for name, part in (beside or {}).items() if counters["step"] else ():
+            part.load(_beside(cls.folder(ctx), name, counters["step"]))
         log = MetricsLog(ctx.out / "metrics.jsonl", done=counters["step"])
+        if learner.ranks.first:
+            log.track(open_trackers(ctx, log.records))
         if counters["step"]:
             ctx.console.line(f"  {title}: going on after step {counters['step']} of {steps}")
         try:
             with ctx.console.bar(title, steps, "steps", done=counters["step"]) as bar:
-                yield cls(ctx, learner, title, steps, counters, bar, log, probe, keep, dev)
+                session = cls(ctx, learner, title, steps, counters, bar, log, probe, keep, dev, beside or {})
+                try:
+                    yield session
+                except KeyboardInterrupt:
+                    session._put_by()
+                    raise
         finally:
             log.close()
 
@@ -159,13 +188,42 @@ class Session:
         whole |= self._tried(step) | self._probed(step)
         given_up = self._kept(whole)
         self._log.write(whole)
-        self._bar.advance(1, note(whole))
+        self._bar.advance(1, note(whole), lambda columns: panel(self._log.records, columns))
         due = step + 1 < self._steps and now - self._saved_at >= self._ctx.machine.checkpoint_every_s
+        self._done = copy.deepcopy(self.counters), self._updates()
         if self._learner.ranks.agree(given_up or due):
-            self._learner.save(self.folder(self._ctx), self.counters)
-            self._saved_at = time.monotonic()
+            self._checkpoint(self.counters)
             if self._keeper:
                 self._keeper.prune()
+
+    def _checkpoint(self, counters: dict[str, Any]) -> None:
+        """Write what a run goes on from; only then does what the checkpoint before went on from go."""
+        folder = self.folder(self._ctx)
+        parts = {_beside(folder, name, counters["step"]): part for name, part in self._beside.items()}
+        for where, part in parts.items():
+            part.save(where)
+        self._learner.save(folder, counters)
+        if self._learner.ranks.first:
+            _remove_beside(folder, but=parts)
+        self._saved_at, self._saved_step = time.monotonic(), counters["step"]
+
+    def _updates(self) -> list[int]:
+        """How many updates each learner has made; -1 for one whose weights are between two of them."""
+        learners = [self._learner, *(part for part in self._beside.values() if isinstance(part, Learner))]
+        return [-1 if learner.torn else learner.steps for learner in learners]
+
+    def _put_by(self) -> None:
+        """On Ctrl-C, keep the steps since the last checkpoint, where the weights are those after a whole step.
+
+        Several ranks are interrupted at different places and cannot save together; they go back to the last checkpoint. So
+        does a run with something beside its learner that is no learner, which may have moved in the step that was interrupted.
+        """
+        counters, updates = self._done
+        known = all(isinstance(part, Learner) for part in self._beside.values())
+        whole = known and self._learner.ranks.size == 1 and self._updates() == updates
+        if whole and counters["step"] > self._saved_step:
+            self._ctx.console.line(f"  {self._title}: keeping what was learned up to step {counters['step']}")
+            self._checkpoint(counters)
 
     def _kept(self, record: Mapping[str, Any]) -> bool:
         """Keep the model of this step if it is one of the best; returns whether another one is given up for it."""
@@ -231,6 +289,7 @@ class Session:
             self._save(self._ctx.out)
         if self._learner.ranks.first:
             remove_checkpoint(self.folder(self._ctx))
+            _remove_beside(self.folder(self._ctx))
 
     def _tell_speed(self) -> None:
         """Say how fast this sitting was, and keep its rate for the next plan."""
@@ -241,6 +300,19 @@ class Session:
         if speed.wall_s >= _RATED_S and self._learner.ranks.first:
             rate = TrainedRate(speed.passes / speed.devices, speed.update_s / speed.steps, today(), speed.steps)
             keep_trained_rate(self._ctx.cache, self._ctx.machine, work.what(self._title), rate)
+
+
+def _beside(folder: Path, name: str, step: int) -> Path:
+    """Where a checkpoint of `step` steps in `folder` has the part of this name."""
+    return folder.with_name(f"{folder.name}-{name}-{step:06d}")
+
+
+def _remove_beside(folder: Path, but: Collection[Path] = ()) -> None:
+    """Remove the parts of checkpoints in `folder`, finished or not, except these."""
+    for pattern in (f"{folder.name}-*", f".{folder.name}-*"):
+        for path in folder.parent.glob(pattern):
+            if path not in but:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _speed(ctx: Context, learner: Learner) -> Speed | None:

@@ -41,6 +41,18 @@ def test_the_plan_is_the_reviewed_one(name: str, data_dir: Path, tmp_path: Path,
     check(name, plan, update_golden)
 
 
+def test_the_study_of_algorithms_gives_each_as_many_replies(tmp_path: Path, update_golden: bool) -> None:
+    """15 steps of 8 problems with 8 replies, 960 for each; rejection sampling asks the same 120 problems 8 times."""
+    plan = planned("rl_study", tmp_path, "--study", "algorithm")
+    check("rl_study", plan, update_golden)
+    asked = {}
+    for step in plan["stages"]:
+        head = step["headline"]
+        if "problems_per_step" in head:
+            asked[step["fingerprint"]] = head["steps"] * head["problems_per_step"] * head["group_size"]
+    assert sorted(asked.values()) == [5 * 64, *[15 * 64] * 4]  # the first is the demo's own
+
+
 def test_the_full_recipe_plans_without_any_data(tmp_path: Path, update_golden: bool) -> None:
     """Table 7's 939,344 demonstrations and table 15's 271,409 pairs, by source; every data set is named as missing."""
     plan = planned("tulu3_8b", tmp_path)

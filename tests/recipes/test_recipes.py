@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).with_name("small_recipe.py")
 # What a run writes about itself (times, memory, process ids) differs from run to run; everything else may not.
 ABOUT_THE_RUN = {"artifact.json", "timings.json", "report.html", "report.json", "summary.txt"}
-TIMES = {"wall_s", "tokens_per_s", "rollout_s", "learn_s", "seconds", "tflops", "mfu"}
+TIMES = {"wall_s", "tokens_per_s", "rollout_s", "learn_s", "grade_s", "seconds", "tflops", "mfu"}
 
 
 def burnish(*args: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:

@@ -94,7 +94,7 @@ def test_a_probe_tells_what_an_evaluation_would_and_changes_nothing(
     assert found[-1]["probe/talk"] == pytest.approx(scores["score"], rel=1e-6)
 
     def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        clock = ("probe", "wall_s", "tokens_per_s", "rollout_s", "learn_s", "tflops", "mfu")
+        clock = ("probe", "wall_s", "tokens_per_s", "rollout_s", "learn_s", "grade_s", "tflops", "mfu")
         return [{name: value for name, value in row.items() if not name.startswith(clock)} for row in rows]
 
     assert untimed(found) == untimed(metrics(tmp_path / "plain"))

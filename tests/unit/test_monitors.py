@@ -140,10 +140,9 @@ def test_a_steps_metrics_say_how_often_monitors_see_something() -> None:
         [trajectory("#### 1\n#### 2\n#### 3", 1.0), trajectory("72", 1.0)],
         [trajectory("", 0.0), trajectory("3", 0.0)],
     ]
-    worth = [[0.0, 0.0], [0.0, 0.0]]
     seen = flags_of(groups, MONITORS)
-    found = group_metrics(groups, worth, seen, reward=Reward(), monitors=MONITORS)
+    found = group_metrics(groups, seen, reward=Reward(), monitors=MONITORS)
     assert (found["flag/answer_list"], found["flag/degenerate_length"], found["flag/repetition"]) == (0.25, 0.25, 0.0)
     assert (found["flagged_passes"], found["pass_rate"], found["reward"]) == (0.5, 0.5, 0.5)
-    quiet = group_metrics(groups, worth, flags_of(groups, ()), reward=Reward(), monitors=())
+    quiet = group_metrics(groups, flags_of(groups, ()), reward=Reward(), monitors=())
     assert not [name for name in quiet if name.startswith("flag")]

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file
 from training_runs import DATA, EVERY_STEP, STAGES, START, Always, Letters, context, demos, pairs, prepare, problems
 
+from burnish.core.files import read_json
 from burnish.core.types import Demo, Message, Pair
 from burnish.errors import DataError, RecipeError, TrainingError
 from burnish.losses.dpo import DPO
-from burnish.losses.policy import GRPO
+from burnish.losses.policy import GRPO, PolicyLoss
 from burnish.losses.sft import SFTLoss
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
@@ -25,12 +26,13 @@ from burnish.pipeline.progress import Console
 from burnish.rollout.engine import Sampling
 from burnish.train.dpo import Preference
 from burnish.train.grpo import RL
+from burnish.train.learner import Learner
 from burnish.train.rollouts import Reward
 from burnish.train.schedule import Constant
 from burnish.train.sft import SFT
 
 torch.set_num_threads(1)
-TIMES = {"tokens_per_s", "wall_s", "rollout_s", "learn_s", "tflops", "mfu"}
+TIMES = {"tokens_per_s", "wall_s", "rollout_s", "learn_s", "grade_s", "tflops", "mfu"}
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +99,59 @@ class CutDPO(DPO):
 
 
 @dataclasses.dataclass(frozen=True)
-class CutGRPO(GRPO):
+class CutGRPO(PolicyLoss):
     def total(self, logp_BT: torch.Tensor, batch: Any) -> torch.Tensor:
         _count_down()
-        return GRPO.total(self, logp_BT, batch)
+        return PolicyLoss.total(self, logp_BT, batch)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_ctrl_c_keeps_every_finished_step(
+    name: str, root: Path, tmp_path: Path, straight: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No checkpoint is due, and still each sitting goes on where the one before was stopped, to the same result."""
+    seldom = context(root, f"{tmp_path.name}-{name}", dataclasses.replace(EVERY_STEP, checkpoint_every_s=1e9))
+    steps: list[int] = []
+    learn = Learner.forward_backward
+
+    def stopped(learner: Learner, *args: Any, **kwargs: Any) -> dict[str, float]:
+        found = learn(learner, *args, **kwargs)
+        if (seldom.out / "metrics.jsonl").read_text().count("\n") == len(steps) + 1:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "forward_backward", stopped)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                STAGES[name].run(seldom)
+            steps.append(read_json(seldom.out / "checkpoint" / "state.json")["counters"]["step"])
+    assert steps == [1, 2]
+    STAGES[name].run(seldom)
+    same_result(straight[name], seldom.out)
+
+
+def test_ctrl_c_while_weights_change_goes_back_to_the_last_checkpoint(
+    root: Path, tmp_path: Path, straight: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an update is no state that any step leaves: it is not kept."""
+    seldom = context(root, f"{tmp_path.name}-torn", dataclasses.replace(EVERY_STEP, checkpoint_every_s=1e9))
+    update: Any = torch.optim.AdamW.step
+    calls: list[int] = []
+
+    def halfway(optimizer: torch.optim.AdamW) -> None:
+        update(optimizer)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", halfway)
+        with pytest.raises(KeyboardInterrupt):
+            STAGES["sft"].run(seldom)
+    assert not (seldom.out / "checkpoint").exists()
+    STAGES["sft"].run(seldom)
+    same_result(straight["sft"], seldom.out)
 
 
 @pytest.mark.parametrize("every_s", [0.0, 1e9])
@@ -112,7 +163,9 @@ def test_cut_inside_steps_again_and_again(
     global _left
     stage: Any = STAGES[name]
     loss = {"sft": CutSFT, "dpo": CutDPO, "rl": CutGRPO}[name]
-    cut = dataclasses.replace(stage, loss=loss(**dataclasses.asdict(stage.loss)))
+    cut = dataclasses.replace(
+        stage, loss=loss(**{f.name: getattr(stage.loss, f.name) for f in dataclasses.fields(stage.loss)})
+    )
     ctx = context(root, f"{tmp_path.name}-{name}", dataclasses.replace(EVERY_STEP, checkpoint_every_s=every_s))
     for after in (3, 1, 5, 2):
         _left = after
