@@ -110,6 +110,11 @@ class Policy:
         return int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 20)
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens it has logits for."""
+        return int(self.model.config.get_text_config().vocab_size)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         device: torch.device = self.model.device
@@ -341,7 +346,7 @@ class Policy:
         head = self.model.get_output_embeddings()
         if head is None or getattr(head, "bias", None) is not None:
             return False
-        top = int(self.model.config.get_text_config().vocab_size)
+        top = self.vocabulary
         rows = [[i * 7919 % top for i in row] for row in (range(3, 10), range(11, 18), range(19, 26))]
         tokens = torch.tensor(rows, device=self.device)
         mask = torch.ones_like(tokens, dtype=torch.bool)

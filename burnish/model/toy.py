@@ -29,7 +29,7 @@ def make_toy(folder: Path, *, seed: int = 0, **sizes: int) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging
 
-    tokenizer = _tokenizer()
+    tokenizer = toy_tokenizer()
     shape: dict[str, Any] = {
         "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "max_position_embeddings": 2048, "vocab_size": len(tokenizer),
@@ -53,7 +53,7 @@ def make_toy(folder: Path, *, seed: int = 0, **sizes: int) -> Path:
     return folder
 
 
-def _tokenizer() -> Any:
+def toy_tokenizer() -> Any:
     """A byte-level BPE tokenizer: three special tokens, 256 bytes, and the merges that spell WORDS."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

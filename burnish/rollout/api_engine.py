@@ -24,6 +24,7 @@ from burnish.rollout.api_http import models, new_client, unknown
 from burnish.rollout.api_ledger import UNLIMITED, Budget, Ledger, Price, Spent
 from burnish.rollout.api_loop import run
 from burnish.rollout.api_pace import Pace
+from burnish.rollout.engine import Sampling
 from burnish.rollout.shared_log import ReplyCache
 from burnish.verify.judge.ask import Answer, Question, encodable
 
@@ -212,6 +213,21 @@ class Endpoint:
             pace=Pace(self.requests_per_minute, self.tokens_per_minute),
             slots=asyncio.Semaphore(self.concurrency),
             endpoint=self,
+        )
+
+
+def check_protocol(sampling: Sampling) -> None:
+    """Raise RecipeError for settings that OpenAI's protocol does not have: a server may pass over what it does not know."""
+    known = ("top_p=", "logit_bias=")
+    odd = [each for each in sampling.bent if not each.startswith(known)]
+    odd += [f"stop_ids={sampling.stop_ids}"] if sampling.stop_ids else []
+    if odd:
+        example = json.dumps(
+            {name: json.loads(value) for name, _, value in (each.partition("=") for each in odd) if "(" not in value}
+        )
+        raise RecipeError(
+            f"{', '.join(odd)}: OpenAI's protocol has no such setting, and a server may pass over what it does not know.\n"
+            f"  For a server that has it, leave it out here and name it as the server does, in extra: '{example}'."
         )
 
 

@@ -1,8 +1,8 @@
 """Keys and values of running sequences, kept by length: a short sequence never pays for a long neighbour's attention.
 
 A shelf holds rows of one width (positions). A sequence lies on the shelf whose width its own length asks for; when it
-outgrows the shelf it is copied to the next. The beginning of a long prompt that other sequences share can stay outside,
-in a trunk that all of them read; the shelf then holds the positions after it.
+outgrows the shelf it is copied to the next. A beginning that other sequences share can stay outside, in a trunk that all
+of them read; the shelf then holds the positions after it.
 
 Shapes: Y layers, B rows, K key-value heads, L positions of a row, T positions of a trunk, D head width.
 """
@@ -49,33 +49,34 @@ class Running:
     """A sequence being decoded.
 
     index:  which request. length: tokens in the cache. last: the newest token, not yet in the cache.
-    trunk:  [Y, 2, K, T, D] keys and values of its first T tokens, shared with others, or None.
+    trunk:  keys and values of its first tokens, shared with others: pieces [Y, 2, K, T, D] in order, or ().
     shelf, row: where the keys and values of the rest lie.
     """
 
     index: int
     length: int
     last: int
-    trunk: Tensor | None = None
+    trunk: tuple[Tensor, ...] = ()
     shelf: Shelf | None = None
     row: int = -1
 
     @property
     def past(self) -> int:
         """Positions in the trunk."""
-        return 0 if self.trunk is None else self.trunk.shape[3]
+        return sum(piece.shape[3] for piece in self.trunk)
 
 
 @dataclass(slots=True, eq=False)
 class Shelf:
-    """Rows 0..n-1, with room for more; all of them behind one trunk, or none.
+    """Rows 0..n-1, with room for more.
 
+    trunk: the one that all rows are behind, where shelves are kept apart by trunk; else ().
     parts: the positions, cut every PART of them: [Y, 2, B, K, PART or less, D].
     """
 
     width: int
     parts: list[Tensor]
-    trunk: Tensor | None = None
+    trunk: tuple[Tensor, ...] = ()
     rows: list[Running] = field(default_factory=list)
 
     @property
@@ -101,14 +102,15 @@ class Shelf:
 class Cache:
     """All shelves. `order` is the order of rows in a decode step: trunk by trunk, narrow shelves first."""
 
-    def __init__(self, shape: Shape, slots: int) -> None:
-        self.shape, self.slots = shape, slots
-        self._shelves: dict[tuple[int, int], Shelf] = {}
+    def __init__(self, shape: Shape, slots: int, *, apart: bool = True) -> None:
+        """apart: rows behind different trunks lie on different shelves."""
+        self.shape, self.slots, self._apart = shape, slots, apart
+        self._shelves: dict[tuple[tuple[int, ...], int], Shelf] = {}
 
     @property
     def shelves(self) -> list[Shelf]:
         """The shelves, those of one trunk side by side and narrow first; trunks by age, sequences without one first."""
-        ages: dict[int, int] = {id(None): -1}
+        ages: dict[tuple[int, ...], int] = {(): -1}
         for trunk, _ in self._shelves:
             ages.setdefault(trunk, len(ages))
         return [self._shelves[key] for key in sorted(self._shelves, key=lambda key: (ages[key[0]], key[1]))]
@@ -126,7 +128,8 @@ class Cache:
     def add(self, running: Running, pieces: Sequence[Tensor]) -> None:
         """Place a sequence with the keys and values [Y, 2, K, length, D] of its tokens after the trunk, piece by piece."""
         # One position more than it has: the next token's keys are written before it attends.
-        shelf = self._shelf(running.trunk, width_for(running.length - running.past + 1))
+        trunk = running.trunk if self._apart else ()
+        shelf = self._shelf(trunk, width_for(running.length - running.past + 1))
         row, done = len(shelf.rows), 0
         for kv in pieces:
             shelf.write(row, done, kv)
@@ -158,12 +161,12 @@ class Cache:
         self.remove(running)
         self.add(running, pieces)
 
-    def _shelf(self, trunk: Tensor | None, width: int) -> Shelf:
+    def _shelf(self, trunk: tuple[Tensor, ...], width: int) -> Shelf:
         """The shelf of that width behind that trunk, with room for one row more."""
-        shelf = self._shelves.get((id(trunk), width))
+        shelf = self._shelves.get((_key(trunk), width))
         if shelf is None:
             parts = self._empty(min(4, self.slots), width)
-            shelf = self._shelves[id(trunk), width] = Shelf(width, parts, trunk)
+            shelf = self._shelves[_key(trunk), width] = Shelf(width, parts, trunk)
         if len(shelf.rows) == shelf.room:
             self._resize(shelf, min(2 * shelf.room, self.slots))
         return shelf
@@ -172,7 +175,7 @@ class Cache:
         """Give memory back: a shelf without rows goes, one that is mostly empty halves."""
         used, room = len(shelf.rows), shelf.room
         if not used:
-            del self._shelves[id(shelf.trunk), shelf.width]
+            del self._shelves[_key(shelf.trunk), shelf.width]
         elif used * 4 <= room and room > 4:
             self._resize(shelf, room // 2)
 
@@ -189,3 +192,7 @@ class Cache:
             torch.zeros(s.layers, 2, rows, s.heads, min(PART, width - start), s.width, dtype=s.dtype, device=s.device)
             for start in range(0, width, PART)
         ]
+
+
+def _key(trunk: tuple[Tensor, ...]) -> tuple[int, ...]:
+    return tuple(map(id, trunk))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from burnish.core.rng import seed_of
 from burnish.core.types import Completion, Finish, Problem, Trajectory, Verdict
 from burnish.errors import RecipeError, nearest
+from burnish.rollout.conversation import converse
 from burnish.rollout.engine import Engine, Request, Sampling
+from burnish.rollout.environment import Environments, opening
 from burnish.text.render import Renderer
 from burnish.verify.base import GradesMany, Verifier, graded, graded_many
 
@@ -36,6 +39,8 @@ class Grading:
 
     A reply is graded as it ends. Those of verifiers that grade many at once (judges) wait until there are `at_once` of them,
     or for `rest`.
+
+    seconds: what grading has taken so far.
     """
 
     def __init__(
@@ -45,13 +50,20 @@ class Grading:
         at_once: int = 256,
     ) -> None:
         self._verifiers, self._on_graded, self._at_once = verifiers, on_graded, at_once
+        self.seconds = 0.0
         self._waiting: dict[str, list[tuple[int, Problem, Completion]]] = {}
 
-    def add(self, index: int, problem: Problem, completion: Completion) -> None:
-        """Grade the reply, or let it wait for others."""
+    def add(self, index: int, problem: Problem, completion: Completion, why: str = "") -> None:
+        """Grade the reply, or let it wait for others. why: a reason known already for which it cannot be graded."""
+        if why:
+            self._on_graded(index, completion, Verdict(None, why))
+            return
         name = problem.check.verifier
         if completion.finish is Finish.ABORT or not isinstance(self._verifiers[name], GradesMany):
-            self._on_graded(index, completion, grade(self._verifiers, problem, completion))
+            began = time.monotonic()
+            verdict = grade(self._verifiers, problem, completion)
+            self.seconds += time.monotonic() - began
+            self._on_graded(index, completion, verdict)
             return
         self._waiting.setdefault(name, []).append((index, problem, completion))
         if len(self._waiting[name]) >= self._at_once:
@@ -65,7 +77,9 @@ class Grading:
     def _together(self, name: str) -> None:
         waiting = self._waiting.pop(name)
         items = [(problem, completion.text) for _, problem, completion in waiting]
+        began = time.monotonic()
         verdicts = graded_many(self._verifiers[name], items)
+        self.seconds += time.monotonic() - began
         for (index, _, completion), verdict in zip(waiting, verdicts, strict=True):
             self._on_graded(index, completion, verdict)
 
@@ -78,33 +92,53 @@ def collect(
     n: int,
     sampling: Sampling,
     verifiers: Mapping[str, Verifier],
+    environments: Environments | None = None,
     seed: int,
     purpose: str = "rollout",
     step: int = 0,
-    on_graded: Callable[[Trajectory], None] | None = None,
+    on_graded: Callable[[int, int, Trajectory], None] | None = None,
+    kept: Mapping[tuple[int, int], Trajectory] | None = None,
+    on_seconds: Callable[[float], None] | None = None,
 ) -> list[list[Trajectory]]:
     """One group of `n` graded replies per problem, in the problems' order.
 
     Reply k to a problem has the seed seed_of(seed, purpose, step, problem.id, k): it depends neither on the other
-    problems nor on their order. Each reply is graded as it ends, judges' replies together (`Grading`); `on_graded` is then
-    called, in the order of grading.
+    problems nor on their order. Each reply is graded as it ends, judges' replies together (`Grading`);
+    `on_graded(group, k, trajectory)` is then called, in the order of grading.
+
+    environments: by the name of the verifier that a problem asks for; such a problem is solved in a conversation
+                (`burnish.rollout.conversation`), whose last turn is graded.
+    kept:       replies by (group, k) that an interrupted run has graded already: they are not sampled again, if their problem
+                and prompt are those that would be asked now.
+    on_seconds: called once with the seconds that grading took.
+
     Raises RecipeError for a problem whose verifier is missing and for prompts that do not fit the context.
     """
     check_verifiers(verifiers, problems)
-    prompts = [renderer.prompt(problem.prompt) for problem in problems]
-    requests = [
-        Request(prompt_ids, sampling, seed_of(seed, purpose, step, problem.id, k))
-        for problem, prompt_ids in zip(problems, prompts, strict=True)
-        for k in range(n)
-    ]
-    done: dict[int, Trajectory] = {}
+    environments = environments or {}
+    prompts = [renderer.prompt(opening(environments, problem)) for problem in problems]
+    done = {
+        (g, k): trajectory
+        for (g, k), trajectory in (kept or {}).items()
+        if 0 <= g < len(problems)
+        and 0 <= k < n
+        and trajectory.problem.id == problems[g].id
+        and trajectory.prompt_ids == prompts[g]
+    }
+    wanted = [(g, k) for g in range(len(problems)) for k in range(n) if (g, k) not in done]
+    requests = [Request(prompts[g], sampling, seed_of(seed, purpose, step, problems[g].id, k)) for g, k in wanted]
 
     def enter(index: int, completion: Completion, verdict: Verdict) -> None:
-        done[index] = Trajectory(problems[index // n], requests[index].prompt_ids, completion, verdict)
+        group, k = wanted[index]
+        done[group, k] = Trajectory(problems[group], requests[index].prompt_ids, completion, verdict)
         if on_graded:
-            on_graded(done[index])
+            on_graded(group, k, done[group, k])
 
     grading = Grading(verifiers, enter)
-    engine.generate(requests, lambda index, completion: grading.add(index, problems[index // n], completion))
+    asked = [problems[g] for g, _ in wanted]
+    if requests:
+        converse(engine, renderer, asked, requests, environments, lambda i, *ended: grading.add(i, asked[i], *ended))
     grading.rest()
-    return [[done[i * n + k] for k in range(n)] for i in range(len(problems))]
+    if on_seconds:
+        on_seconds(grading.seconds)
+    return [[done[g, k] for k in range(n)] for g in range(len(problems))]

@@ -1,4 +1,4 @@
-"""Attention of one new token a sequence over its cached positions.
+"""Attention of one new token a sequence over its cached positions, by torch's operations: any type, any device.
 
 Sequences behind one trunk read its keys and values together, once for all of them; their own positions lie on shelves.
 The weights of a sequence's positions are one softmax, and values are summed in parts of PART positions counted from the
@@ -16,18 +16,19 @@ import torch
 from torch import Tensor
 
 from burnish.rollout.cache import PART, Cache, Shelf
+from burnish.rollout.families import Look
 from burnish.rollout.span_attention import enough_rows, least_rows
 
 
 class DecodeStep:
     """One decode step over a cache: where new keys go and which positions each row sees, shared by all layers."""
 
-    def __init__(self, cache: Cache, heads: int, scaling: float) -> None:
+    def __init__(self, cache: Cache, heads: int, look: Look) -> None:
         """heads: H."""
-        by_trunk: dict[int, list[Shelf]] = {}
+        by_trunk: dict[tuple[int, ...], list[Shelf]] = {}
         for shelf in cache.shelves:
-            by_trunk.setdefault(id(shelf.trunk), []).append(shelf)
-        self._trunks = [_TrunkStep(shelves, heads, scaling) for shelves in by_trunk.values()]
+            by_trunk.setdefault(tuple(map(id, shelf.trunk)), []).append(shelf)
+        self._trunks = [_TrunkStep(shelves, heads, look) for shelves in by_trunk.values()]
 
     def attend(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
         """[N, H*E], rows in the cache's order; the new keys and values are written to the cache."""
@@ -42,10 +43,19 @@ class DecodeStep:
 class _TrunkStep:
     """The sequences behind one trunk, or those without one."""
 
-    def __init__(self, shelves: Sequence[Shelf], heads: int, scaling: float) -> None:
-        self._trunk, self._scaling = shelves[0].trunk, scaling
-        self._shelves = [_ShelfStep(shelf, heads, scaling) for shelf in shelves]
+    def __init__(self, shelves: Sequence[Shelf], heads: int, look: Look) -> None:
+        # At most one piece, of whole parts (`Prompts`).
+        self._trunk, self._look = next(iter(shelves[0].trunk), None), look
+        self._shelves = [_ShelfStep(shelf, heads, look) for shelf in shelves]
         self.n = sum(len(shelf.rows) for shelf in shelves)
+        self._hidden: dict[int, Tensor] = {}
+        if self._trunk is not None:
+            ends = torch.tensor([r.length for shelf in shelves for r in shelf.rows], device=self._trunk.device)
+            nothing = self._trunk.new_zeros(self.n, self._trunk.shape[3])
+            places = torch.arange(self._trunk.shape[3], device=self._trunk.device)
+            for window in filter(None, dict.fromkeys(look.windows)):
+                outside = places <= ends[:, None] - window
+                self._hidden[window] = nothing.masked_fill(outside, -torch.inf)[:, None, None]
 
     def attend(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
         n, heads, width = q_NHE.shape
@@ -75,8 +85,10 @@ class _TrunkStep:
         n, kv_heads, group, width = q_NKGE.shape
         q = q_NKGE.transpose(0, 1).reshape(kv_heads, n * group, width)
         k = self._trunk[layer, 0]
-        scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=self._scaling)
-        return scores.view(kv_heads, n, group, -1).transpose(0, 1)
+        scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=self._look.scaling)
+        scores = self._look.capped(scores).view(kv_heads, n, group, -1).transpose(0, 1)
+        window = self._look.windows[layer]
+        return scores if window is None else scores + self._hidden[window]
 
     def _far_mixed(self, layer: int, shares_NKGT: Tensor) -> Tensor:
         """[n, K, C, G, E] sums of the trunk's values, part by part."""
@@ -89,13 +101,13 @@ class _TrunkStep:
 class _ShelfStep:
     """One shelf during one decode step."""
 
-    def __init__(self, shelf: Shelf, heads: int, scaling: float) -> None:
+    def __init__(self, shelf: Shelf, heads: int, look: Look) -> None:
         self.n, self.width = len(shelf.rows), shelf.width
         group = least_rows(heads // shelf.parts[0].shape[3], shelf.parts[0].dtype)
         lengths = torch.tensor([r.length - r.past for r in shelf.rows], device=shelf.parts[0].device)
         starts = range(0, shelf.width, PART)
         self._parts = [
-            _PartStep(part, lengths - start, group, scaling) for part, start in zip(shelf.parts, starts, strict=True)
+            _PartStep(part, lengths - start, group, look) for part, start in zip(shelf.parts, starts, strict=True)
         ]
 
     def scores(self, layer: int, q_NKGE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> list[Tensor]:
@@ -113,18 +125,25 @@ class _ShelfStep:
 class _PartStep:
     """Positions of one part of a shelf; `places` [n] is where each row's new token goes, outside for most parts."""
 
-    def __init__(self, kv: Tensor, places: Tensor, group: int, scaling: float) -> None:
-        self._n, self._kv, self._scaling = len(places), kv, scaling
+    def __init__(self, kv: Tensor, places: Tensor, group: int, look: Look) -> None:
+        self._n, self._kv, self._look = len(places), kv, look
         self._heads, self._width, self._head_width = kv.shape[3:]
         inside = ((places >= 0) & (places < self._width)).nonzero()[:, 0]
         self._new = None if not len(inside) else inside
         rows = (inside[:, None] * self._heads + torch.arange(self._heads, device=kv.device)).flatten()
         self._at = rows * self._width + places[inside].repeat_interleave(self._heads)
-        self._mask: Tensor | None = None
-        if bool((places < self._width - 1).any()):
-            beyond = torch.arange(self._width, device=kv.device) > places[:, None]
-            mask = torch.zeros(self._n, self._width, dtype=kv.dtype, device=kv.device).masked_fill_(beyond, -torch.inf)
-            self._mask = mask[:, None, None].expand(-1, self._heads, group, -1).reshape(-1, group, self._width)
+        self._masks = {window: self._mask(places, window, group) for window in dict.fromkeys(look.windows)}
+
+    def _mask(self, places: Tensor, window: int | None, group: int) -> Tensor | None:
+        """[n*K, G, width]: minus infinity for what a row does not see; None where all see all."""
+        column = torch.arange(self._width, device=places.device)
+        hidden = column > places[:, None]
+        if window is not None:
+            hidden |= column <= places[:, None] - window
+        if not bool(hidden.any()):
+            return None
+        mask = torch.zeros(hidden.shape, dtype=self._kv.dtype, device=places.device).masked_fill_(hidden, -torch.inf)
+        return mask[:, None, None].expand(-1, self._heads, group, -1).reshape(-1, group, self._width)
 
     def scores(self, layer: int, q_NKGE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
         """Query heads that share a key head are the rows of one small product: the cache is read once for all."""
@@ -135,10 +154,12 @@ class _PartStep:
                     0, self._at, mine.reshape(len(self._at), -1)
                 )
         q, k = q_NKGE.reshape(self._n * self._heads, -1, self._head_width), self._rows(layer, 0).transpose(1, 2)
-        if self._mask is None:
-            scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k, beta=0, alpha=self._scaling)
+        mask, scaling = self._masks[self._look.windows[layer]], self._look.scaling
+        if mask is not None and self._look.cap is None:
+            scores = torch.baddbmm(mask, q, k, alpha=scaling)
         else:
-            scores = torch.baddbmm(self._mask, q, k, alpha=self._scaling)
+            scores = self._look.capped(torch.baddbmm(q.new_zeros(1, 1, 1), q, k, beta=0, alpha=scaling))
+            scores = scores if mask is None else scores + mask
         return scores.view(self._n, self._heads, -1, self._width)
 
     def mixed(self, layer: int, shares_NKGW: Tensor) -> Tensor:

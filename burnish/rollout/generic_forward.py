@@ -15,20 +15,19 @@ import torch
 from torch import Tensor
 
 from burnish.rollout.engine import Continuations, Request, Scored
-from burnish.rollout.sampler import sample
 from burnish.rollout.scoring import Found, scored_of
 
+# The next tokens of some replies, from the logits after what they have: (token, whether its reply ended with it).
+Draw = Callable[[list[int], Tensor], list[tuple[int, bool]]]
 # Rows of continuations behind one prompt that are computed together.
 ROWS = 16
 
 
-def generate_generic(
-    model: Any, compute: torch.dtype, requests: Sequence[Request], slots: int, push: Callable[[int, int, float], bool]
-) -> None:
-    """Sample every request; `push(index, token, logprob)` takes each token and says whether the reply ended with it."""
+def generate_generic(model: Any, compute: torch.dtype, requests: Sequence[Request], slots: int, draw: Draw) -> None:
+    """Sample every request; `draw(indices, logits)` gives each one's next token and whether its reply ended with it."""
     with _narrow(model, compute):
         for batch in _batches(requests, slots):
-            _decode(model, requests, batch, push)
+            _decode(model, requests, batch, draw)
 
 
 def score_generic(
@@ -78,30 +77,24 @@ def _found(logp_V: Tensor, token: int) -> Found:
 
 
 def _batches(requests: Sequence[Request], slots: int) -> Iterator[list[int]]:
-    """Indices of requests with prompts of one length, at most `slots` at a time, in the order of first appearance."""
+    """Indices of requests with beginnings of one length, at most `slots` at a time, in the order of first appearance."""
     by_length: dict[int, list[int]] = {}
     for index, request in enumerate(requests):
-        by_length.setdefault(len(request.prompt_ids), []).append(index)
+        by_length.setdefault(len(request.begun), []).append(index)
     for indices in by_length.values():
         for start in range(0, len(indices), slots):
             yield indices[start : start + slots]
 
 
-def _decode(model: Any, requests: Sequence[Request], live: list[int], push: Callable[[int, int, float], bool]) -> None:
-    tokens = torch.tensor([requests[i].prompt_ids for i in live], device=model.device)
+def _decode(model: Any, requests: Sequence[Request], live: list[int], draw: Draw) -> None:
+    tokens = torch.tensor([requests[i].begun for i in live], device=model.device)
     cache: Any = None
-    step = 0
     while live:
         out = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = out.past_key_values
-        asked = [requests[i] for i in live]
-        drawn, logprobs = sample(
-            out.logits[:, -1], [r.sampling for r in asked], [r.seed for r in asked], [step] * len(live)
-        )
-        ended = [push(i, token, logp) for i, token, logp in zip(live, drawn, logprobs, strict=True)]
-        kept = [row for row, end in enumerate(ended) if not end]
+        drawn = draw(live, out.logits[:, -1])
+        kept = [row for row, (_, ended) in enumerate(drawn) if not ended]
         if kept and len(kept) < len(live):
             cache.batch_select_indices(torch.tensor(kept, device=model.device))
         live = [live[row] for row in kept]
-        tokens = torch.tensor([[drawn[row]] for row in kept], device=model.device)
-        step += 1
+        tokens = torch.tensor([[drawn[row][0]] for row in kept], device=model.device)

@@ -7,13 +7,14 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from burnish.core.types import Completion
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
-from burnish.rollout.engine import Continuations, Request, Scored
-from burnish.rollout.reply import Reply, check_continuations, check_requests
-from burnish.rollout.sampler import sample
+from burnish.rollout.engine import Continuations, OnFinish, OnText, Request, Scored
+from burnish.rollout.replies import Replies
+from burnish.rollout.reply import check_continuations, check_requests
 
 
 class HFEngine:
@@ -34,25 +35,19 @@ class HFEngine:
 
     @torch.inference_mode()
     def generate(
-        self,
-        requests: Sequence[Request],
-        on_finish: Callable[[int, Completion], None] | None = None,
-        on_token: Callable[[int, int], None] | None = None,
+        self, requests: Sequence[Request], on_finish: OnFinish | None = None, on_text: OnText | None = None
     ) -> list[Completion]:
         """One completion per request, in order. Raises RecipeError when a request does not fit the context."""
-        check_requests(requests, self._policy.context)
-        done: list[Completion] = []
+        policy = self._policy
+        check_requests(requests, policy.context, policy.vocabulary, policy.renderer.stop_ids)
+        replies = Replies(requests, policy.renderer, self._version, on_finish, on_text)
+        replies.begin(self.score)
         for index, request in enumerate(requests):
-            reply = Reply(request, self._policy.renderer)
-            while reply.finish is None:
-                token, logprob = self._next(request, reply.token_ids)
-                reply.push(token, logprob)
-                if on_token:
-                    on_token(index, token)
-            done.append(reply.completion(self._version))
-            if on_finish:
-                on_finish(index, done[-1])
-        return done
+            tokens, ended = list(request.begun), False
+            while not ended:
+                ((token, ended),) = replies.draw([index], self._logits(tokens))
+                tokens.append(token)
+        return replies.completions()
 
     @torch.inference_mode()
     def score(
@@ -83,10 +78,9 @@ class HFEngine:
     def _autocast(self) -> Any:
         return torch.autocast(self._policy.device.type, dtype=torch.bfloat16) if self._narrow else nullcontext()
 
-    def _next(self, request: Request, sampled: list[int]) -> tuple[int, float]:
-        model = self._policy.model
-        tokens = torch.tensor([[*request.prompt_ids, *sampled]], device=model.device)
+    def _logits(self, tokens: list[int]) -> Tensor:
+        """[1, V] after the last of the tokens."""
+        row = torch.tensor([tokens], device=self._policy.device)
         with self._autocast():
-            logits_1V = model(input_ids=tokens, use_cache=False).logits[:, -1]
-        (token,), (logprob,) = sample(logits_1V, [request.sampling], [request.seed], [len(sampled)])
-        return token, logprob
+            logits_1V: Tensor = self._policy.model(input_ids=row, use_cache=False).logits[:, -1]
+        return logits_1V

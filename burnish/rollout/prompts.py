@@ -32,20 +32,20 @@ Prompt = tuple[int, ...]
 class Computed:
     """A prompt ready to go on from.
 
-    trunk:    keys and values [Y, 2, K, T, E] of its beginning that its sequences are to share while they are decoded, or
-              None; T is a multiple of PART.
-    pieces:   those of the rest [Y, 2, K, length, E], in order.
+    trunk:    keys and values of its beginning that its sequences are to share while they are decoded: pieces
+              [Y, 2, K, T, E] in order.
+    pieces:   those of the rest, which each sequence copies, in order.
     logits_V: after its last token.
     """
 
-    trunk: Tensor | None
+    trunk: tuple[Tensor, ...]
     pieces: tuple[Tensor, ...]
     logits_V: Tensor
 
     @property
     def bytes(self) -> int:
         """What it alone holds: its last piece."""
-        return self.pieces[-1].nbytes + self.logits_V.nbytes
+        return (self.trunk + self.pieces)[-1].nbytes + self.logits_V.nbytes
 
 
 class Trunks:
@@ -154,13 +154,17 @@ class Prompts:
         return Span(prompt[_length(prefix) :], self._trunks.pieces(prefix))
 
     def _computed(self, prompt: Prompt, pieces: tuple[Tensor, ...], logits_V: Tensor) -> Computed:
-        """With the longest trunk that enough sequences will read at the same time."""
+        """Compiled loops read pieces of any length where they lie. Torch's operations take one trunk of whole parts: the
+        longest that enough sequences will read at the same time.
+        """
+        if self._forward.compiled:
+            return Computed(pieces, (), logits_V)
         for prefix in chain(self._prefix[prompt]):
             whole = prefix.length // PART * PART
             if whole and min(self._trunks.users[prefix], self._slots) * whole >= TRUNK_POSITIONS:
                 trunk = self._trunks.pieces(prefix)[0]
-                return Computed(trunk, tuple(_after(pieces, whole)), logits_V)
-        return Computed(None, pieces, logits_V)
+                return Computed((trunk,), tuple(_after(pieces, whole)), logits_V)
+        return Computed((), pieces, logits_V)
 
     def _drop(self, prompt: Prompt) -> None:
         self._bytes -= self._ready.pop(prompt).bytes

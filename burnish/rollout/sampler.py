@@ -8,7 +8,7 @@ Shapes: B rows, V vocabulary, C blocks of the vocabulary, W tokens in a block. L
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -45,16 +45,28 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def sample(
-    logits_BV: Tensor, samplings: Sequence[Sampling], seeds: Sequence[int], steps: Sequence[int]
+    logits_BV: Tensor,
+    samplings: Sequence[Sampling],
+    seeds: Sequence[int],
+    steps: Sequence[int],
+    *,
+    seen: Sequence[Collection[int]] = (),
+    barred: Sequence[Collection[int]] = (),
 ) -> tuple[list[int], list[float]]:
     """(tokens, log-probs) of one draw a row.
 
-    The distribution is softmax(logits / temperature), cut to the top k and then to the top p and made to sum to 1; the
+    Logits get their bias, their repetition penalty and minus infinity for barred tokens. The distribution is
+    softmax(logits / temperature), cut to the top k, of those to the top p, and by min_p, and made to sum to 1; the
     log-probability is that of the token under it. Temperature 0 takes the likeliest token (the first of equals) and
     gives its log-probability at temperature 1.
+
+    seen:   for each row the tokens its repetition penalty bears on, or () where no row has one.
+    barred: for each row the tokens that must not be drawn, or () for none anywhere.
     """
     with _running_sums(logits_BV.device):
-        return _sample(logits_BV, samplings, seeds, steps)
+        x_BV = logits_BV.to(torch.float32, copy=True)
+        _bend(x_BV, samplings, seen, barred)
+        return _draw(x_BV, samplings, seeds, steps)
 
 
 @contextmanager
@@ -73,10 +85,34 @@ def _running_sums(device: torch.device) -> Iterator[None]:
         torch.set_deterministic_debug_mode(mode)
 
 
-def _sample(
-    logits_BV: Tensor, samplings: Sequence[Sampling], seeds: Sequence[int], steps: Sequence[int]
+def _bend(
+    x_BV: Tensor, samplings: Sequence[Sampling], seen: Sequence[Collection[int]], barred: Sequence[Collection[int]]
+) -> None:
+    """Biases, then repetition penalties, then barred tokens, in place (transformers' order and vLLM's)."""
+    biases = [(row, token, bias) for row, s in enumerate(samplings) for token, bias in s.logit_bias]
+    if biases:
+        rows, tokens, numbers = zip(*biases, strict=True)
+        x_BV.index_put_(_places(x_BV, rows, tokens), torch.tensor(numbers, device=x_BV.device), accumulate=True)
+    if seen:
+        penalties = [s.repetition_penalty for s in samplings]
+        marks = [(row, token) for row, p in enumerate(penalties) if p != 1.0 for token in seen[row]]
+        at = _places(x_BV, [row for row, _ in marks], [token for _, token in marks])
+        by = torch.tensor(penalties, device=x_BV.device)[at[0]]
+        old = x_BV[at]
+        x_BV[at] = torch.where(old < 0, old * by, old / by)
+    if barred:
+        marks = [(row, token) for row, tokens in enumerate(barred) for token in tokens]
+        x_BV[_places(x_BV, [row for row, _ in marks], [token for _, token in marks])] = -torch.inf
+
+
+def _places(x_BV: Tensor, rows: Sequence[int], tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+    index = torch.tensor([rows, tokens], dtype=torch.long, device=x_BV.device)
+    return index[0], index[1]
+
+
+def _draw(
+    x_BV: Tensor, samplings: Sequence[Sampling], seeds: Sequence[int], steps: Sequence[int]
 ) -> tuple[list[int], list[float]]:
-    x_BV = logits_BV.to(torch.float32, copy=True)
     # The maximum goes first: what is left is at most 0, and no temperature can make it overflow upwards.
     x_BV.sub_(x_BV.amax(1, keepdim=True))
     greedy = [s.temperature == 0.0 for s in samplings]
@@ -86,6 +122,10 @@ def _sample(
     for row, setting in enumerate(samplings):
         if not greedy[row] and (setting.top_k or setting.top_p < 1.0):
             _cut(x_BV[row], setting.top_k, setting.top_p)
+    least = [0.0 if g else s.min_p for g, s in zip(greedy, samplings, strict=True)]
+    if any(least):
+        # The likeliest token has log-weight 0, whatever was cut, so this is p < min_p * max(p).
+        x_BV.masked_fill_(x_BV < torch.tensor(least, device=x_BV.device).log()[:, None], -torch.inf)
     weights_BV = x_BV.exp()
     sums_BC = _by_block(weights_BV).double()
     tokens = torch.empty(len(samplings), dtype=torch.long, device=x_BV.device)

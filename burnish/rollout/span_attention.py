@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from burnish.rollout.families import Look
+
 # Queries of one block read no key after the block's last.
 BLOCK = 128
 # Keys are padded to a multiple of this.
@@ -61,14 +63,13 @@ def key_width(count: int, dtype: torch.dtype) -> int:
 class Spans:
     """The layout of one pack: `attend` serves every layer."""
 
-    def __init__(self, spans: Sequence[Span], heads: tuple[int, int], scaling: float, like: Tensor) -> None:
+    def __init__(self, spans: Sequence[Span], heads: tuple[int, int], look: Look, like: Tensor) -> None:
         """heads: (H, K). like: a tensor of the compute type on the device."""
         starts = [0]
         for span in spans:
             starts.append(starts[-1] + len(span.tokens))
         self._groups = [
-            _Group([spans[i] for i in part], [starts[i] for i in part], heads, scaling, like)
-            for part in _grouped(spans)
+            _Group([spans[i] for i in part], [starts[i] for i in part], heads, look, like) for part in _grouped(spans)
         ]
         slots = torch.cat([group.real for group in self._groups])
         self._back = torch.empty_like(slots)
@@ -100,9 +101,9 @@ class _Group:
     """Runs of like length behind one past; g of them, the longest of n tokens."""
 
     def __init__(
-        self, spans: Sequence[Span], starts: Sequence[int], heads: tuple[int, int], scaling: float, like: Tensor
+        self, spans: Sequence[Span], starts: Sequence[int], heads: tuple[int, int], look: Look, like: Tensor
     ) -> None:
-        self._past, self._length, self._scaling = spans[0].past, spans[0].start, scaling
+        self._past, self._length, self._look = spans[0].past, spans[0].start, look
         self._g, self._n = len(spans), max(len(span.tokens) for span in spans)
         self._kv_heads, self._group = heads[1], heads[0] // heads[1]
         column = torch.arange(self._n)
@@ -116,7 +117,10 @@ class _Group:
         width = key_width(self._length + self._n, like.dtype)
         # Zeros, not empty: masked keys get weight 0, and 0 times whatever memory held could be NaN.
         self._kv = torch.zeros(2, self._g, self._kv_heads, width, like.shape[-1], dtype=like.dtype, device=like.device)
-        self._blocks = [self._block(start, like) for start in range(0, self._n, BLOCK)]
+        self._blocks = {
+            window: [self._block(start, window, like) for start in range(0, self._n, BLOCK)]
+            for window in dict.fromkeys(look.windows)
+        }
 
     def attend(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
         """[the group's tokens, H*E], in the order of `real`."""
@@ -129,23 +133,28 @@ class _Group:
             self._kv[i, :, :, done : done + n] = new[self._token].view(g, n, self._kv_heads, -1).transpose(1, 2)
         k, v = self._kv.view(2, g * self._kv_heads, width, -1)
         q = q_NHE[self._token].view(g, n, self._kv_heads, self._group, -1).transpose(1, 2)
-        q = (q * self._scaling).reshape(g * self._kv_heads, n * self._group, -1)
+        q = (q * self._look.scaling).reshape(g * self._kv_heads, n * self._group, -1)
         outputs = []
-        for rows, keys, mask in self._blocks:
+        for rows, keys, mask in self._blocks[self._look.windows[layer]]:
             part = q[:, rows]
             count = part.shape[1]
-            scores = torch.bmm(enough_rows(part), k[:, :keys].transpose(1, 2))
+            scores = self._look.capped(torch.bmm(enough_rows(part), k[:, :keys].transpose(1, 2)))
             scores[:, :count, keys - mask.shape[1] :] += mask
             outputs.append(torch.bmm(scores.softmax(-1), v[:, :keys])[:, :count])
         out = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
         out = out.view(g, self._kv_heads, n, self._group, -1).transpose(1, 2).reshape(g * n, -1)
         return out[self._slot]
 
-    def _block(self, start: int, like: Tensor) -> tuple[slice, int, Tensor]:
-        """(rows of the queries, how many keys they read, mask [rows, the keys after the past]) of one block."""
+    def _block(self, start: int, window: int | None, like: Tensor) -> tuple[slice, int, Tensor]:
+        """(rows of the queries, how many keys they read, mask [rows, the last of these keys]) of one block.
+
+        Without a window the mask is for the keys after the past alone: all of those before are seen.
+        """
         end = min(start + BLOCK, self._n)
         keys = key_width(self._length + end, like.dtype)
-        query = torch.arange(start, end, device=like.device)[:, None]
-        hidden = torch.arange(keys - self._length, device=like.device) > query
+        first = self._length if window is None else 0
+        query = torch.arange(self._length + start, self._length + end, device=like.device)[:, None]
+        key = torch.arange(first, keys, device=like.device)
+        hidden = key > query if window is None else (key > query) | (key <= query - window)
         mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
         return slice(start * self._group, end * self._group), keys, mask.repeat_interleave(self._group, 0)

@@ -13,27 +13,25 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 import torch
-from torch import Tensor
 
 from burnish.core.types import Completion
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.progress import Console
 from burnish.rollout.cache import Cache, Running, width_for
-from burnish.rollout.engine import Continuations, Request, Scored
-from burnish.rollout.generic_forward import generate_generic, score_generic
-from burnish.rollout.llama_forward import LlamaForward, supports
+from burnish.rollout.engine import Continuations, OnFinish, OnText, Request, Scored
+from burnish.rollout.families import NAMES, supports
+from burnish.rollout.generic_forward import Draw, generate_generic, score_generic
+from burnish.rollout.llama_forward import LlamaForward
 from burnish.rollout.memory import free_bytes
 from burnish.rollout.prompts import Prompts
-from burnish.rollout.reply import Reply, check_continuations, check_requests
-from burnish.rollout.sampler import sample
+from burnish.rollout.replies import Replies
+from burnish.rollout.reply import check_continuations, check_requests
 from burnish.rollout.scoring import score_llama
 
 # How the room is divided: running sequences, whose shelves may be half empty, and computed prompts.
 CACHE_SHARE, PROMPTS_SHARE = 0.6, 0.4
 
-OnFinish = Callable[[int, Completion], None]
-OnToken = Callable[[int, int], None]
 OnScored = Callable[[int, Scored], None]
 
 
@@ -61,7 +59,7 @@ class TorchEngine:
         if self._forward is None:
             (console or Console()).line(
                 f"  {type(policy.model).__name__} generates and scores with transformers' own forward pass, several "
-                "times slower than Llama, Mistral, Qwen2 and Qwen3."
+                f"times slower than {NAMES}."
             )
 
     @property
@@ -77,32 +75,22 @@ class TorchEngine:
 
     @torch.inference_mode()
     def generate(
-        self, requests: Sequence[Request], on_finish: OnFinish | None = None, on_token: OnToken | None = None
+        self, requests: Sequence[Request], on_finish: OnFinish | None = None, on_text: OnText | None = None
     ) -> list[Completion]:
         """One completion per request, in order. `on_finish(index, completion)` is called as each ends, in any order;
-        `on_token(index, token_id)` after every token.
+        `on_text(index, piece)` with text as it becomes sure.
 
         Raises RecipeError when a prompt and its max_tokens do not fit the context.
         """
-        check_requests(requests, self._policy.context)
-        replies = [Reply(request, self._policy.renderer) for request in requests]
-        done: dict[int, Completion] = {}
-
-        def push(index: int, token: int, logprob: float) -> bool:
-            ended = replies[index].push(token, logprob)
-            if on_token:
-                on_token(index, token)
-            if ended:
-                done[index] = replies[index].completion(self._version)
-                if on_finish:
-                    on_finish(index, done[index])
-            return ended
-
+        policy = self._policy
+        check_requests(requests, policy.context, policy.vocabulary, policy.renderer.stop_ids)
+        replies = Replies(requests, policy.renderer, self._version, on_finish, on_text)
+        replies.begin(self.score)
         if self._forward is None:
-            generate_generic(self._policy.model, self._compute, requests, self._slots, push)
+            generate_generic(policy.model, self._compute, requests, self._slots, replies.draw)
         else:
-            _Run(self._forward, requests, self._slots, self._free(), push).finish()
-        return [done[index] for index in range(len(requests))]
+            _Run(self._forward, requests, self._slots, self._free(), replies.draw).finish()
+        return replies.completions()
 
     @torch.inference_mode()
     def score(self, requests: Sequence[Continuations], on_scored: OnScored | None = None) -> list[Scored]:
@@ -140,14 +128,13 @@ class _Run:
         requests: Sequence[Request],
         slots: int,
         room: int,
-        push: Callable[[int, int, float], bool],
+        draw: Draw,
     ) -> None:
-        self._forward, self._requests, self._slots, self._push = forward, requests, slots, push
+        self._forward, self._requests, self._slots, self._draw = forward, requests, slots, draw
         self._queue = deque(range(len(requests)))
-        self._cache = Cache(forward.shape, slots)
-        prompts = (request.prompt_ids for request in requests)
+        self._cache = Cache(forward.shape, slots, apart=not forward.compiled)
+        prompts = (request.begun for request in requests)
         self._prompts = Prompts(forward, prompts, slots, int(room * PROMPTS_SHARE))
-        self._steps = [0] * len(requests)
         # Positions that running sequences may take in the end; a shelf may be half empty.
         self._room = int(room * CACHE_SHARE) // (2 * forward.shape.position_bytes)
         self._reserved: dict[int, int] = {}
@@ -164,12 +151,12 @@ class _Run:
         while self._queue and self._cache.size < self._slots and self._fits(self._queue[0]):
             index = self._queue.popleft()
             request = self._requests[index]
-            ahead = (self._requests[i].prompt_ids for i in islice(self._queue, self._slots))
-            found = self._prompts.take(request.prompt_ids, ahead)
+            ahead = (self._requests[i].begun for i in islice(self._queue, self._slots))
+            found = self._prompts.take(request.begun, ahead)
             token, ended = self._draw([index], found.logits_V[None])[0]
             if not ended:
                 self._reserved[index] = _positions(request)
-                self._cache.add(Running(index, len(request.prompt_ids), token, found.trunk), found.pieces)
+                self._cache.add(Running(index, len(request.begun), token, found.trunk), found.pieces)
 
     def _fits(self, index: int) -> bool:
         """Whether one more sequence has room however long it gets; one always runs."""
@@ -192,18 +179,7 @@ class _Run:
             else:
                 self._cache.grow(running)
 
-    def _draw(self, indices: list[int], logits_NV: Tensor) -> list[tuple[int, bool]]:
-        """(token, whether the reply ended with it) for each row."""
-        asked = [self._requests[i] for i in indices]
-        steps = [self._steps[i] for i in indices]
-        tokens, logprobs = sample(logits_NV, [r.sampling for r in asked], [r.seed for r in asked], steps)
-        drawn: list[tuple[int, bool]] = []
-        for index, token, logprob in zip(indices, tokens, logprobs, strict=True):
-            self._steps[index] += 1
-            drawn.append((token, self._push(index, token, logprob)))
-        return drawn
-
 
 def _positions(request: Request) -> int:
     """The most positions a sequence takes in the cache."""
-    return width_for(len(request.prompt_ids) + request.sampling.max_tokens)
+    return width_for(len(request.begun) + request.sampling.max_tokens)

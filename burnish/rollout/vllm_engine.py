@@ -1,82 +1,105 @@
-"""vLLM behind the engine protocol: its own process, in an environment of its own.
+"""vLLM behind the engine protocol: its own process, in an environment of its own, here or on another computer.
 
 vLLM pins torch and transformers, so it is not a dependency: `make vllm-env` makes an environment for it, or name its Python in
-Machine(vllm_python=...). Weights go through a folder on this machine; after every load the worker compares sums over what it
-holds with the policy's, so that stale weights are an error and not a surprise.
+Machine(vllm_python=...). On another computer `vllm_worker.py --listen HOST:PORT` serves, and Machine(engine_place="servers(at=
+'HOST:PORT')") asks it (docs/howto/vllm-machines.md).
+
+Weights go through memory, shared on this computer and sent over the connection to another; vLLM takes them in place. After
+every update the worker compares what it holds with the learner's sums and, exactly, with columns of each weight, so that
+stale weights are an error and not a surprise.
 """
 
 from __future__ import annotations
 
+import base64
 import importlib.util
-import json
 import os
-import subprocess
+import random
 import sys
 import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from burnish.core.types import Completion
-from burnish.errors import ModelError, RecipeError
-from burnish.model.lora import plain_weights
+from burnish.errors import RecipeError
 from burnish.model.policy import Policy
 from burnish.pipeline.machine import Machine
-from burnish.rollout.engine import Continuations, Request, Scored
-from burnish.rollout.reply import Reply, check_requests
+from burnish.pipeline.progress import Console
+from burnish.rollout.engine import Continuations, OnFinish, OnText, Request, Scored
+from burnish.rollout.replies import Replies
+from burnish.rollout.reply import check_requests
+from burnish.rollout.serving import Link, Serving, connected, started
+from burnish.rollout.shared_weights import SharedWeights, write_description
 
 WORKER = Path(__file__).with_name("vllm_worker.py")
 HOME = Path(".venv-vllm/bin/python")
+KEY = "BURNISH_ENGINE_KEY"  # the variable with the secret of workers on other computers
 QUEUE = 2048  # requests handed over at once; the rest wait here
-TAIL = 2000  # characters of vLLM's own output shown when it ends
+_COLUMNS = 4  # of each weight, compared exactly after an update
 
 
 class VLLMEngine:
-    """Generates and scores with vLLM. A reply depends on its own seed, and to rounding on what runs beside it."""
+    """Generates and scores with vLLM. A reply depends on its own seed, and to rounding on what runs beside it.
 
-    def __init__(self, policy: Policy, machine: Machine, *, version: str = "0") -> None:
-        self._python = find_python(machine.vllm_python)
-        self._policy, self._machine, self._version = policy, machine, version
-        self._worker: _Worker | None = None
+    address: HOST:PORT of a worker that listens; "": a process of this computer. weights: shared with other engines, which then
+    take them when their owner says so; its own by default.
+    """
+
+    def __init__(
+        self, policy: Policy, machine: Machine, *, version: str = "0", console: Console | None = None, address: str = "",
+        weights: SharedWeights | None = None,
+    ) -> None:  # fmt: skip
+        self._python = "" if address else find_python(machine.vllm_python)
+        self._policy, self._machine, self._address = policy, machine, address
+        self._weights = weights or SharedWeights(policy, version, vllm_dtype(machine))
+        self._link = Link(self._started, self._hand, self._weights, console or Console())
 
     @property
     def policy_version(self) -> str:
         """Which weights it holds."""
-        return self._version
+        return self._weights.version
+
+    @property
+    def process_id(self) -> int | None:
+        """The operating system's number of its process, while there is one on this computer."""
+        return self._link.process_id
 
     def load_weights(self, policy: Policy, version: str) -> None:
-        """Take the policy's weights through a folder. Raises ModelError when vLLM then holds others.
+        """Take the policy's weights in place, through memory. Raises ModelError when vLLM then holds others."""
+        self._policy = policy
+        self._weights.write(policy, version)
+        self._link.take()
 
-        On a CPU vLLM 0.32 keeps its packed linear layers when weights are reloaded in place, in silence; there it starts anew.
-        """
-        self._policy, self._version = policy, version
-        if self._worker is None or not self._worker.alive:
-            return
-        if self._machine.device == "cpu":
-            self.close()
-            return
-        folder, sums = self._worker.saved(policy)
-        for _ in self._worker.ask(op="weights", folder=folder, sums=sums):
-            pass
+    def take(self) -> None:
+        """Take what the shared memory holds now; a vLLM that is not running takes it when it starts."""
+        self._link.take()
 
     def generate(
-        self, requests: Sequence[Request], on_finish: Callable[[int, Completion], None] | None = None
+        self, requests: Sequence[Request], on_finish: OnFinish | None = None, on_text: OnText | None = None
     ) -> list[Completion]:
-        """One completion per request, in order. Raises RecipeError for what does not fit, ModelError when vLLM ends."""
-        check_requests(requests, self._policy.context)
-        done: dict[int, Completion] = {}
-        stop_ids = sorted(self._policy.renderer.stop_ids)
+        """One completion per request, in order; `on_text` gets whole replies, which is how they arrive.
+
+        Raises RecipeError for what does not fit or what vLLM would do otherwise, ModelError when vLLM ends.
+        """
+        policy = self._policy
+        check_requests(requests, policy.context, policy.vocabulary, policy.renderer.stop_ids)
+        _check_order(requests)
+        replies = Replies(requests, policy.renderer, self._weights.version, on_finish, on_text)
+        replies.begin(self.score)
+        done: set[int] = set()
+
+        def ask(part: range) -> None:
+            left = [_sampled(i, requests[i], policy.renderer.stop_ids) for i in part if i not in done]
+            for found in self._link.ask(op="generate", requests=left):
+                done.add(found["id"])
+                replies.take(found["id"], found["tokens"], found["logprobs"])
+
         for part in _parts(len(requests)):
-            asked = [_sampled(i, requests[i]) for i in part]
-            for found in self._started().ask(op="generate", requests=asked, stop_ids=stop_ids):
-                index = found["id"]
-                done[index] = self._completion(requests[index], found["tokens"], found["logprobs"])
-                if on_finish:
-                    on_finish(index, done[index])
-        return [done[index] for index in range(len(requests))]
+            self._link.again(lambda part=part: ask(part))  # type: ignore[misc]
+        return replies.completions()
 
     def score(
         self, requests: Sequence[Continuations], on_scored: Callable[[int, Scored], None] | None = None
@@ -89,9 +112,12 @@ class VLLMEngine:
         self._check_fit(requests)
         found: dict[tuple[int, int], tuple[tuple[float, ...], bool]] = {}
         done: dict[int, Scored] = {}
-        for part in _parts(len(jobs)):
-            asked = [_scored(job, requests[jobs[job][0]], jobs[job][1]) for job in part]
-            for answer in self._started().ask(op="score", requests=asked):
+        known: set[int] = set()
+
+        def ask(part: range) -> None:
+            left = [_scored(job, requests[jobs[job][0]], jobs[job][1]) for job in part if job not in known]
+            for answer in self._link.ask(op="score", requests=left):
+                known.add(answer["id"])
                 job = jobs[answer["id"]]
                 found[job] = tuple(answer["logprobs"]), all(rank == 1 for rank in answer["ranks"])
                 keys = [(job[0], n) for n in range(len(requests[job[0]].continuations))]
@@ -100,26 +126,45 @@ class VLLMEngine:
                     done[job[0]] = Scored(tuple(k[0] for k in kept), tuple(k[1] for k in kept))
                     if on_scored:
                         on_scored(job[0], done[job[0]])
+
+        for part in _parts(len(jobs)):
+            self._link.again(lambda part=part: ask(part))  # type: ignore[misc]
         return [done[index] for index in range(len(requests))]
 
     def close(self) -> None:
-        """End vLLM's process and remove its folder of weights; the next call starts another."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        """End vLLM's process, or the connection; the next call starts another."""
+        self._link.close()
 
-    def _started(self) -> _Worker:
-        if self._worker is None or not self._worker.alive:
-            self._worker = _Worker(self._python, self._policy, self._machine)
-        return self._worker
+    def _started(self) -> Serving:
+        machine = self._machine
+        with tempfile.TemporaryDirectory(prefix="burnish-vllm-") as folder:
+            write_description(self._policy, Path(folder))
+            files = {path.name: base64.b64encode(path.read_bytes()).decode() for path in Path(folder).iterdir()}
+        settings = {
+            "files": files, "dtype": str(vllm_dtype(machine)).removeprefix("torch."), "context": self._policy.context,
+            "slots": machine.slots, "sleeps": machine.device == "cuda", "key": os.environ.get(KEY, ""),
+        }  # fmt: skip
+        if self._address:
+            return connected(f"vLLM at {self._address}", self._address).ready(settings)
+        command = [self._python, str(WORKER)]
+        return started("vLLM", command, environment=_environment(machine), files=(self._weights.file,)).ready(settings)
 
-    def _completion(self, request: Request, tokens: list[int], logprobs: list[float]) -> Completion:
-        """The reply by this house's rules: where it ends and what its text is does not depend on the engine."""
-        reply = Reply(request, self._policy.renderer)
-        for token, logprob in zip(tokens, logprobs, strict=True):
-            if reply.push(token, logprob):
-                break
-        return reply.completion(self._version)
+    def _hand(self, serving: Serving) -> None:
+        """Give it the weights, and what to compare with those it then holds."""
+        weights, draw = self._weights, random.Random(self._weights.checksum)
+        described = weights.described
+        columns = {
+            name: [draw.randrange(shape[1]) for _ in range(_COLUMNS)]
+            for name, (_, shape, _) in described["layout"].items()
+            if len(shape) == 2
+        }
+        message: dict[str, Any] = {"layout": described["layout"], "sums": weights.sums, "columns": columns}
+        if self._address:
+            answers = serving.ask([weights.raw()], op="weights", bytes=described["size"], **message)
+        else:
+            answers = serving.ask(op="weights", file=described["file"], size=described["size"], **message)
+        for _ in answers:
+            pass
 
     def _check_fit(self, requests: Sequence[Continuations]) -> None:
         context = self._policy.context
@@ -156,12 +201,25 @@ def _parts(count: int) -> Iterator[range]:
     return (range(start, min(start + QUEUE, count)) for start in range(0, count, QUEUE))
 
 
-def _sampled(index: int, request: Request) -> dict[str, Any]:
+def _check_order(requests: Sequence[Request]) -> None:
+    """Raise RecipeError where vLLM's order of cuts gives another distribution: it cuts by min_p first, then by top_p."""
+    for i, request in enumerate(requests):
+        sampling = request.sampling
+        if sampling.min_p and sampling.top_p < 1.0:
+            raise RecipeError(
+                f"request {i}: min_p={sampling.min_p} with top_p={sampling.top_p}: vLLM cuts by min_p before top_p, every other "
+                "engine after it, so its replies would come from another distribution.\n"
+                '  Use one of the two, or Machine(engine="torch").'
+            )
+
+
+def _sampled(index: int, request: Request, ends: frozenset[int]) -> dict[str, Any]:
     sampling = request.sampling
     return {
-        "id": index, "prompt": list(request.prompt_ids), "temperature": sampling.temperature, "top_p": sampling.top_p,
-        "top_k": sampling.top_k, "max_tokens": sampling.max_tokens, "stop": list(sampling.stop),
-        "seed": request.seed % (1 << 31),
+        "id": index, "prompt": list(request.begun), "temperature": sampling.temperature, "top_p": sampling.top_p,
+        "top_k": sampling.top_k, "min_p": sampling.min_p, "repetition_penalty": sampling.repetition_penalty,
+        "logit_bias": list(sampling.logit_bias), "max_tokens": sampling.max_tokens, "min_tokens": sampling.min_tokens,
+        "stop": list(sampling.stop), "stop_ids": sorted(ends.union(sampling.stop_ids)), "seed": request.seed % (1 << 31),
     }  # fmt: skip
 
 
@@ -170,96 +228,9 @@ def _scored(job: int, request: Continuations, number: int) -> dict[str, Any]:
     return {"id": job, "prompt": whole, "from": len(request.prompt_ids)}
 
 
-class _Worker:
-    """vLLM's process, the folder its weights come from, and the file its own output goes to."""
-
-    def __init__(self, python: str, policy: Policy, machine: Machine) -> None:
-        self._scratch = tempfile.TemporaryDirectory(prefix="burnish-vllm-")
-        self._dtype = torch.bfloat16 if machine.compute == "bf16" else torch.float32
-        self._log = Path(self._scratch.name) / "vllm.log"
-        folder, sums = self.saved(policy)
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8",
-                env=_environment(machine), cwd=self._scratch.name,
-            )  # fmt: skip
-        self._end = weakref.finalize(self, _end, self._process, self._scratch)
-        self._send(
-            {"folder": folder, "dtype": str(self._dtype).removeprefix("torch."), "context": policy.context, "slots": machine.slots,
-             "sums": sums}
-        )  # fmt: skip
-        self._receive()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process can still be asked."""
-        return self._end.alive and self._process.poll() is None
-
-    def saved(self, policy: Policy) -> tuple[str, dict[str, list[float]]]:
-        """The folder the policy was written to, and the sums over each weight in the type vLLM computes in."""
-        folder = Path(self._scratch.name) / "model"
-        policy.save(folder)
-        sums = {}
-        for name, weight in plain_weights(policy.model):
-            held = weight.detach().to(self._dtype).double()
-            sums[name] = [float(held.sum()), float((held * held).sum())]
-        return str(folder), sums
-
-    def ask(self, **message: Any) -> Iterator[dict[str, Any]]:
-        """Every answer up to the end of the work."""
-        self._send(message)
-        while True:
-            found = self._receive()
-            if "end" in found:
-                return
-            yield found
-
-    def close(self) -> None:
-        """End the process and remove the folder."""
-        self._end()
-
-    def _send(self, message: dict[str, Any]) -> None:
-        try:
-            pipe = _pipe(self._process.stdin)
-            pipe.write(json.dumps(message) + "\n")
-            pipe.flush()
-        except OSError:
-            self._died()
-
-    def _receive(self) -> dict[str, Any]:
-        line = _pipe(self._process.stdout).readline()
-        if not line:
-            self._died()
-        found: dict[str, Any] = json.loads(line)
-        if "error" in found:
-            self.close()
-            raise ModelError(
-                f"vLLM: {found['error']}\n  Nothing that was finished is lost; start the same command again."
-            )
-        return found
-
-    def _died(self) -> None:
-        code = self._process.wait()
-        said = self._log.read_text(errors="replace")[-TAIL:].strip()
-        raise ModelError(
-            f"vLLM's process ended with {code}. Nothing that was finished is lost; start the same command again.\n"
-            f"  Its last words:\n{said}"
-        )
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    if pipe is None:
-        raise ModelError("vLLM's process has no pipe.")
-    return pipe
-
-
-def _end(process: subprocess.Popen[str], scratch: tempfile.TemporaryDirectory[str]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-    scratch.cleanup()
+def vllm_dtype(machine: Machine) -> torch.dtype:
+    """The type vLLM holds weights in."""
+    return torch.bfloat16 if machine.compute == "bf16" else torch.float32
 
 
 def _environment(machine: Machine) -> dict[str, str]:

@@ -41,6 +41,7 @@ class Renderer:
             self._layout = chat_format.bind(tokenizer.bos_token or "", tokenizer.eos_token or "")
             self.tokenizer = copy.copy(tokenizer)
             self.tokenizer.chat_template = chat_format.jinja()
+        self.template_name = chat_format.name if chat_format else str(getattr(tokenizer, "name_or_path", "") or "own")
         self.stop_ids = self._find_stop_ids(chat_format)
         self._anchor = self._find_anchor()
 
@@ -107,10 +108,45 @@ class Renderer:
         ]
         return tuple(ids), tuple(tuple(each[len(ids) :]) for each in longer)
 
+    def follow(self, messages: Messages, last: int) -> tuple[int, ...]:
+        """The tokens that come behind a turn of the model when it is answered, so that nothing before them is written anew:
+        the end of its turn, unless the turn ended with that, what follows in the template, and the prompt for its next turn.
+
+        messages: the conversation; the last two turns are the model's and the answer. last: the last token of the model's turn.
+        Raises ModelError when the template would write what came before otherwise than the model saw and wrote it.
+        """
+        before, wrote = messages[:-2], messages[-2].content
+        asked, whole = (
+            "".join(piece.text for piece in self._layout.pieces(part, train=None)) for part in (before, messages)
+        )
+        seen, end = asked + self._layout.reply(wrote), self._layout.end
+        if not end or not whole.startswith(seen):
+            raise self._rewritten(seen, whole)
+        # Behind some text, as in the conversation; which one makes no difference to what follows an end of turn.
+        known = self._encode(["x" + end])[0]
+        (ends,) = self._encode([end])
+        return (*([] if [last] == ends else ends), *self._extend(known, f"x{end}", whole[len(seen) :])[len(known) :])
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some tokens, special tokens left out."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+    def _rewritten(self, seen: str, whole: str) -> ModelError:
+        if not self._layout.end:
+            what = "ends the model's turns with no special token, so nothing tells where one ends"
+        else:
+            at = next((i for i, (a, b) in enumerate(zip(seen, whole, strict=False)) if a != b), len(whole))
+            what = (
+                f"changes an earlier turn once it is answered: the model saw {seen[at : at + 60]!r} where the template would "
+                f"write {whole[at : at + 60]!r}"
+            )
+        return ModelError(
+            f"The chat template {self.template_name!r} {what}. A conversation of several turns must go on from the tokens "
+            "that were sampled.\n"
+            "  Use a template that keeps earlier turns as they are (some drop what stands in <think>), for example a start model "
+            "saved with the format CHATML or TULU of burnish.text.template, or ask for one turn: leave out environments=."
+        )
 
     def _tokenize(self, pieces: list[Piece]) -> list[list[int]]:
         """The token ids of each piece; together, wherever no token crosses a border, those of the whole text."""

@@ -130,7 +130,7 @@ def test_a_policys_replies_are_judged_together_in_rollout(folder: Path) -> None:
     groups = collect(
         make_engine(policy, exact()), policy.renderer, problems, n=2, sampling=Sampling(max_tokens=8),
         verifiers={"rubric": Rubric(LocalModel.of(folder, "exact"), max_tokens=16, tries=1)}, seed=0,
-        on_graded=lambda trajectory: seen.append(trajectory.verdict.why),
+        on_graded=lambda _g, _k, trajectory: seen.append(trajectory.verdict.why),
     )  # fmt: skip
     verdicts = [trajectory.verdict for group in groups for trajectory in group]
     assert len(seen) == 4

@@ -332,7 +332,7 @@ def test_chat_line_by_line(folders: Path, terminal: bool) -> None:
         out, heard = io.StringIO(), io.StringIO()
         source = (Terminal if terminal else io.StringIO)("".join(lines_of(*lines)))
         chat(
-            folders / "policy" / "model",
+            [folders / "policy" / "model"],
             MACHINE,
             Console(heard),
             sampling=Sampling(max_tokens=length),
@@ -353,6 +353,6 @@ def test_chat_leaves_out_what_no_longer_fits(tmp_path: Path) -> None:
     folder = make_toy(tmp_path / "model", max_position_embeddings=96)
     heard, out = io.StringIO(), io.StringIO()
     turns = io.StringIO("".join(lines_of("Write one.", "Write two.", "Write three.", "the " * 200, "Write four.")))
-    chat(folder, MACHINE, Console(heard), sampling=Sampling(max_tokens=40), inp=turns, out=out)
+    chat([folder], MACHINE, Console(heard), sampling=Sampling(max_tokens=40), inp=turns, out=out)
     assert "oldest exchange is left out" in heard.getvalue()
     assert "do not fit the context of 96" in heard.getvalue()

@@ -1,0 +1,308 @@
+"""What numba has no words for: bfloat16, fused multiply-add, bit patterns of floats, tasks taken from a counter, and the
+two vector loops of attention.
+
+bfloat16 numbers are the upper 16 bits of float32 numbers; here they are uint16.
+
+Importing this module needs numba, so it is imported inside functions alone.
+
+Shapes: E head width, T positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+Int = Any  # a Python int to read; a 64-bit integer once compiled
+Real = Any  # a float32 once compiled
+
+_SUMS_ANY_WAY = {"reassoc", "contract", "nsz"}
+
+
+def compiled(function: F) -> F:
+    """A function that only compiled ones call. Sums are made in the order written."""
+    made: F = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
+    return made
+
+
+def summing(function: F) -> F:
+    """As `compiled`, where the compiler may choose one order of summation for good."""
+    made: F = njit(
+        nogil=True, error_model="numpy", fastmath=_SUMS_ANY_WAY, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
+    )(function)  # fmt: skip
+    return made
+
+
+def _i16() -> Any:
+    return ir.IntType(16)
+
+
+def _i32() -> Any:
+    return ir.IntType(32)
+
+
+def _f32() -> Any:
+    return ir.FloatType()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _wide(typing: Any, half: Any) -> Any:
+    """A bfloat16 as a float32, exactly."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(builder.shl(builder.zext(arguments[0], _i32()), _i32()(16)), _f32())
+
+    return types.float32(types.uint16), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _narrow(typing: Any, real: Any) -> Any:
+    """A float32 as the nearest bfloat16, ties to even, as torch rounds; not-a-number stays so."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = builder.bitcast(arguments[0], _i32())
+        odd = builder.and_(builder.lshr(bits, _i32()(16)), _i32()(1))
+        rounded = builder.lshr(builder.add(builder.add(bits, _i32()(0x7FFF)), odd), _i32()(16))
+        nan = builder.fcmp_unordered("uno", arguments[0], arguments[0])
+        return builder.trunc(builder.select(nan, _i32()(0x7FC0), rounded), _i16())
+
+    return types.uint16(types.float32), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """A times b plus c, rounded once."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _whole(typing: Any, real: Any) -> Any:
+    """The nearest whole number, as a float32."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.call(builder.module.declare_intrinsic("llvm.rint", [_f32()]), arguments)
+
+    return types.float32(types.float32), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _power_of_two(typing: Any, real: Any) -> Any:
+    """2 to a whole number between -126 and 127."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        exponent = builder.add(builder.fptosi(arguments[0], _i32()), _i32()(127))
+        return builder.bitcast(builder.shl(exponent, _i32()(23)), _f32())
+
+    return types.float32(types.float32), build
+
+
+def _reads(kind: Any, bits: Callable[[], Any]) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def read(typing: Any, address: Any, place: Any) -> Any:
+        """The number at a place of an array that begins at an address."""
+
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            first = builder.inttoptr(arguments[0], bits().as_pointer())
+            return builder.load(builder.gep(first, [arguments[1]]))
+
+        return kind(types.int64, types.int64), build
+
+    return read
+
+
+def _writes(kind: Any, bits: Callable[[], Any]) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def write(typing: Any, address: Any, place: Any, number: Any) -> Any:
+        """Put a number at a place of an array that begins at an address."""
+
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            first = builder.inttoptr(arguments[0], bits().as_pointer())
+            builder.store(arguments[2], builder.gep(first, [arguments[1]]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, kind), build
+
+    return write
+
+
+# Arrays are their addresses: numba's own would be counted, checked and wrapped at every step of a loop.
+word, double = _reads(types.int64, lambda: ir.IntType(64)), _reads(types.float64, ir.DoubleType)
+real, put_real = _reads(types.float32, _f32), _writes(types.float32, _f32)
+_raw, _put_raw = _reads(types.uint16, _i16), _writes(types.uint16, _i16)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def taken(typing: Any, address: Any) -> Any:
+    """The number at an address, which becomes one more: no two threads get the same."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        return builder.atomic_rmw("add", builder.inttoptr(arguments[0], word.as_pointer()), word(1), "monotonic")
+
+    return types.int64(types.int64), build
+
+
+@compiled
+def half(address: Int, place: Int) -> Real:
+    """A bfloat16 number as a float32."""
+    return _wide(_raw(address, place))
+
+
+@compiled
+def put_half(address: Int, place: Int, number: Real) -> None:
+    """Put a float32 number as a bfloat16."""
+    _put_raw(address, place, _narrow(number))
+
+
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+_LOW, _HIGH = np.float32(-87.0), np.float32(88.0)
+_LOG2_E = np.float32(1.44269504)
+# ln 2 in two parts: the first has few bits, so its product with a whole number is exact.
+_LN2_HIGH, _LN2_LOW = np.float32(-0.693359375), np.float32(2.12194440e-4)
+# exp(r) = 1 + r + r^2 (C5 + r (C4 + …)) for |r| <= ln(2) / 2: the near-minimax coefficients of Cephes' expf.
+_C0, _C1, _C2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
+_C3, _C4, _C5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
+
+
+@compiled
+def exp(x: Real) -> Real:
+    """e to the x within 2 units in the last place, x taken between -87 and 88; loops over it become vector code.
+
+    Source: S. Moshier, Cephes Math Library 2.2 (1992), expf.
+    """
+    x = min(max(x, _LOW), _HIGH)
+    k = _whole(x * _LOG2_E)
+    r = fma(k, _LN2_LOW, fma(k, _LN2_HIGH, x))
+    p = fma(fma(fma(fma(fma(_C0, r, _C1), r, _C2), r, _C3), r, _C4), r, _C5)
+    return fma(p, r * r, r + ONE) * _power_of_two(k)
+
+
+class _Lanes:
+    """Types and operations on E numbers at once, which the compiler spreads over the registers there are."""
+
+    def __init__(self, builder: Any, width: int) -> None:
+        self.builder, self.width = builder, width
+        self.halves, self.words = ir.VectorType(_i16(), width), ir.VectorType(_i32(), width)
+        self.reals = ir.VectorType(_f32(), width)
+
+    def function(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        """LLVM's own function for this width."""
+        of_type = ir.FunctionType(result, arguments)
+        return cgutils.get_or_insert_function(self.builder.module, of_type, f"llvm.{name}.v{self.width}f32")
+
+    def row(self, base: Any, number: Any) -> Any:
+        """Row `number` of bfloat16 numbers [T, E], as float32."""
+        b = self.builder
+        place = b.gep(b.inttoptr(base, _i16().as_pointer()), [b.mul(number, number.type(self.width))])
+        loaded = b.load(b.bitcast(place, self.halves.as_pointer()), align=2)
+        return b.bitcast(b.shl(b.zext(loaded, self.words), ir.Constant(self.words, [16] * self.width)), self.reals)
+
+    def repeated(self, real: Any) -> Any:
+        """One number in every place."""
+        first = self.builder.insert_element(ir.Constant(self.reals, ir.Undefined), real, _i32()(0))
+        return self.picked(first, first, [0] * self.width)
+
+    def picked(self, a: Any, b: Any, lanes: list[int]) -> Any:
+        """Lanes of two vectors put side by side."""
+        words = ir.Constant(ir.VectorType(_i32(), len(lanes)), lanes)
+        return self.builder.shuffle_vector(a, b, words)
+
+    def folded(self, x: Any, width: int, to: int) -> Any:
+        """Upper half added to lower half, until `to` lanes are left."""
+        while width > to:
+            width //= 2
+            lower, upper = (self.picked(x, x, list(range(first, first + width))) for first in (0, width))
+            x = self.builder.fadd(lower, upper)
+        return x
+
+    def four_sums(self, x: list[Any]) -> Any:
+        """The sums of four vectors, each as `folded` makes it, with a third of the work."""
+        a, b, c, d = (self.folded(one, self.width, 16) for one in x)
+        lower, upper = [*range(8), *range(16, 24)], [*range(8, 16), *range(24, 32)]
+        ab, cd = (self.builder.fadd(self.picked(p, q, lower), self.picked(p, q, upper)) for p, q in ((a, b), (c, d)))
+        for half in (4, 2, 1):
+            # What is left of a vector: 2 * half lanes of `ab`, then of `cd`, the four side by side.
+            firsts = [first + i for first in range(0, 8 * half, 2 * half) for i in range(half)]
+            ab = self.builder.fadd(self.picked(ab, cd, firsts), self.picked(ab, cd, [i + half for i in firsts]))
+            cd = ab
+        return ab
+
+    def fetch(self, base: Any, number: Any) -> None:
+        """Ask for the 64-byte lines of row `number` [T, E], which are wanted soon."""
+        b, line = self.builder, ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [line, _i32(), _i32(), _i32()])
+        ask = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        for offset in range(0, 2 * self.width, 64):
+            place = b.add(b.add(base, b.mul(number, number.type(2 * self.width))), number.type(offset))
+            b.call(ask, [b.inttoptr(place, line), _i32()(0), _i32()(3), _i32()(1)])
+
+
+def _products(width: int) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def products(typing: Any, q: Any, k: Any, out: Any, count: Any, soon: Any) -> Any:
+        """Products of one float32 query [E] with `count` bfloat16 keys [T, E], four at a time. soon: the address of `count`
+        rows to fetch meanwhile.
+        """
+
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            q, k, out, count, soon = arguments
+            lanes, index = _Lanes(builder, width), count.type
+            query = builder.load(builder.inttoptr(q, lanes.reals.as_pointer()), align=4)
+            out = builder.inttoptr(out, _f32().as_pointer())
+            fours = builder.lshr(count, index(2))
+            with cgutils.for_range(builder, fours, intp=index) as loop:
+                first = builder.shl(loop.index, index(2))
+                rows = [builder.add(first, index(i)) for i in range(4)]
+                for row in rows:
+                    lanes.fetch(soon, row)
+                sums = lanes.four_sums([builder.fmul(query, lanes.row(k, row)) for row in rows])
+                place = builder.bitcast(builder.gep(out, [first]), ir.VectorType(_f32(), 4).as_pointer())
+                builder.store(sums, place, align=4)
+            with cgutils.for_range_slice(builder, builder.shl(fours, index(2)), count, index(1), index) as (row, _):
+                sums = lanes.folded(builder.fmul(query, lanes.row(k, row)), width, 1)
+                builder.store(builder.extract_element(sums, _i32()(0)), builder.gep(out, [row]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64, types.int64, types.int64), build
+
+    return products
+
+
+def _mixture(width: int) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def mixture(typing: Any, shares: Any, v: Any, out: Any, count: Any) -> Any:
+        """Add `count` bfloat16 values [T, E], times their float32 shares [T], to float32 sums [E], in order."""
+
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            shares, v, out, count = arguments
+            lanes = _Lanes(builder, width)
+            out = builder.inttoptr(out, lanes.reals.as_pointer())
+            shares = builder.inttoptr(shares, _f32().as_pointer())
+            sums = cgutils.alloca_once(builder, lanes.reals)
+            builder.store(builder.load(out, align=4), sums)
+            fused = lanes.function("fma", lanes.reals, [lanes.reals] * 3)
+            with cgutils.for_range(builder, count, intp=count.type) as loop:
+                share = lanes.repeated(builder.load(builder.gep(shares, [loop.index])))
+                builder.store(builder.call(fused, [share, lanes.row(v, loop.index), builder.load(sums)]), sums)
+            builder.store(builder.load(sums), out, align=4)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64, types.int64), build
+
+    return mixture
+
+
+# The head widths of nearly all models have loops of their own.
+products_64, products_128 = _products(64), _products(128)
+mixture_64, mixture_128 = _mixture(64), _mixture(128)

@@ -1,0 +1,1 @@
+"""Tools a model can call in a conversation, and the environment that runs its calls."""
