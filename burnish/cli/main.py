@@ -13,10 +13,12 @@ from burnish.cli.decontaminate import Decontaminate
 from burnish.cli.evals import EVAL_COMMANDS, eval_command
 from burnish.cli.export import Export
 from burnish.cli.flags import Command, out, parse
+from burnish.cli.generate import Generate
 from burnish.cli.grade import Grade
 from burnish.cli.models import Chat, Eval
 from burnish.cli.paraphrases import Paraphrases
 from burnish.cli.recipes import RECIPE_COMMANDS, recipe_command
+from burnish.cli.watch import Watch
 from burnish.cli.winrate import Winrate
 from burnish.errors import Error, RecipeError, nearest
 from burnish.pipeline.progress import Console
@@ -27,7 +29,9 @@ burnish: from a base model to a better one, with every number traceable
   burnish plan   RECIPE [flags]       what would run, and why
   burnish run    RECIPE [flags]       run it, or go on where it stopped
   burnish report RECIPE [flags]       build the report from finished stages only
+  burnish watch  RUN                  a training run while it goes
   burnish show   ARTIFACT             what an artifact is, holds and cost
+  burnish show   RUN --rollouts       what an RL run wrote, reply by reply
   burnish diff   A B                  what differs: fields, inputs, rows, scores
   burnish trace  ROW_ID               where a row came from and where it went
   burnish eval   MODEL… --tasks a,b   score models on benchmarks
@@ -35,7 +39,8 @@ burnish: from a base model to a better one, with every number traceable
   burnish eval   compare A B…         models on the same problems, with tests
   burnish grade  TASK FILE.jsonl      score replies that are already there
   burnish winrate FILE…               win rates from judge preferences
-  burnish chat   MODEL                talk to a model
+  burnish generate MODEL PROMPTS      replies to a file of prompts
+  burnish chat   MODEL [MODEL]        talk to a model, or to two side by side
   burnish export ARTIFACT FOLDER      a model to pass on, with its card
   burnish data   show WHAT            look at rows; also stats, diff, search
   burnish decontaminate TRAIN… --against TESTS…
@@ -48,11 +53,13 @@ RECIPE is a .py file with a function `recipe`, or the name of one in recipes/.
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "show": Show,
+    "watch": Watch,
     "diff": Diff,
     "trace": Trace,
     "eval": Eval,
     "grade": Grade,
     "winrate": Winrate,
+    "generate": Generate,
     "chat": Chat,
     "export": Export,
     "decontaminate": Decontaminate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -10,7 +11,8 @@ from typing import Annotated, Any, cast
 from tyro.conf import Positional, arg
 
 from burnish.cli.flags import cache_folder, data_folder, out
-from burnish.pipeline.machine import machine
+from burnish.errors import ArtifactError, RecipeError
+from burnish.pipeline.machine import Machine, machine
 from burnish.pipeline.progress import Console
 
 
@@ -97,19 +99,27 @@ class Eval:
 
 @dataclass(frozen=True)
 class Chat:
-    """Talk to a model in the terminal; /reset starts anew, /quit ends.
+    """Talk to a model in the terminal, or to two that answer side by side; /reset starts anew, /quit ends, Ctrl-C stops a reply.
 
     Attributes:
-        model: bundled, toy, a model folder, a hub id, or an artifact with a model, spelled as for `burnish show`.
+        models: one or two of bundled, toy, a model folder, a hub id, or an artifact with a model, spelled as for `burnish show`.
         system: a system message that opens the conversation.
+        temperature: divides the logits; 0 takes the likeliest token each time.
+        top_p: keep the likeliest tokens up to this share of probability.
+        min_p: keep tokens at least this times as likely as the likeliest.
+        max_tokens: the most tokens a reply may have.
         machine: laptop, exact or one_gpu.
         runs: folder of the artifacts.
         cache: folder of converted models and downloads.
         seed: of sampling.
     """
 
-    model: Positional[Annotated[str, arg(metavar="MODEL")]]
+    models: Positional[Annotated[tuple[str, ...], arg(metavar="MODEL [MODEL]")]] = ()
     system: str = ""
+    temperature: float = 0.7
+    top_p: float = 0.95
+    min_p: float = 0.0
+    max_tokens: int = 512
     machine: str = "laptop"
     runs: Path = Path("runs")
     cache: Path = dataclasses.field(default_factory=cache_folder)
@@ -117,17 +127,35 @@ class Chat:
 
     def __call__(self) -> int:
         """Talk until the end of the input."""
-        from burnish.model.base import BaseModel
-        from burnish.pipeline.run import run as run_recipe
         from burnish.rollout.chat import chat
+        from burnish.rollout.engine import Sampling
+        from burnish.rollout.reply import check_sampling
 
+        if not 1 <= len(self.models) <= 2:
+            raise RecipeError(
+                f"burnish chat: {len(self.models)} models are named; one or two can be talked to.\n  burnish chat bundled"
+            )
+        sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens, min_p=self.min_p)
+        check_sampling(sampling)
         chosen, console = machine(self.machine), Console()
-        folder = Path(_model(self.model, self.runs))
-        if not (folder / "model").is_dir():
-            base = BaseModel(str(folder) if folder.is_dir() else self.model)
-            folder = run_recipe(base, runs=self.runs, machine=chosen, cache=self.cache, console=Console(quiet=True))
-        chat(folder / "model", chosen, console, system=self.system, seed=self.seed)
+        folders = [model_folder(model, self.runs, self.cache, chosen) for model in self.models]
+        chat(folders, chosen, console, names=self.models, system=self.system, sampling=sampling, seed=self.seed)
         return 0
+
+
+def model_folder(spelling: str, runs: Path, cache: Path, where: Machine) -> Path:
+    """The plain Hugging Face folder of the model that a person means; a bundled or hub model is made or fetched for it.
+
+    Raises an Error that names the nearest for a spelling that means nothing.
+    """
+    from burnish.model.base import BaseModel
+    from burnish.pipeline.run import run as run_recipe
+
+    folder = Path(_model(spelling, runs))
+    if not (folder / "model").is_dir():
+        base = BaseModel(str(folder) if folder.is_dir() else spelling)
+        folder = run_recipe(base, runs=runs, machine=where, cache=cache, console=Console(quiet=True))
+    return folder / "model"
 
 
 def _model(spelling: str, runs: Path) -> str:
@@ -136,4 +164,11 @@ def _model(spelling: str, runs: Path) -> str:
 
     if spelling in ("bundled", "toy") or "/" in spelling or Path(spelling).is_dir():
         return spelling
-    return str(Store(runs).find(spelling).folder)
+    try:
+        return str(Store(runs).find(spelling).folder)
+    except ArtifactError as error:
+        near = difflib.get_close_matches(spelling, ("bundled", "toy"), n=1)
+        meant = f"Did you mean {near[0]!r}? " if near else ""
+        raise ArtifactError(
+            f"{error}\n  {meant}A model is also bundled, toy, a folder, or org/name@revision."
+        ) from None

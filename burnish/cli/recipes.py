@@ -55,10 +55,12 @@ class WhereAndWhether(WhereAndWhat):
     Attributes:
         rebuild: let this stage be made anew although hours are recorded for another version of it. May be repeated.
         yes: let every stage be made anew.
+        track: where training shows its numbers too: tensorboard, wandb, trackio; several between commas.
     """
 
     rebuild: Annotated[tuple[str, ...], UseAppendAction] = ()
     yes: bool = False
+    track: str = ""
 
 
 def plan(file: Path, root: Stage, flags: WhereAndWhat, words: Sequence[str]) -> int:
@@ -81,11 +83,16 @@ def plan(file: Path, root: Stage, flags: WhereAndWhat, words: Sequence[str]) -> 
 def run(file: Path, root: Stage, flags: WhereAndWhether, words: Sequence[str]) -> int:
     """`burnish run`."""
     from burnish.pipeline.run import run as run_recipe
+    from burnish.train.trackers import check
 
+    where = machine(flags.machine)
+    if flags.track:
+        where = dataclasses.replace(where, track=flags.track)
+    check(where)
     folder = run_recipe(
         root,
         runs=flags.runs,
-        machine=machine(flags.machine),
+        machine=where,
         data=flags.data,
         cache=flags.cache,
         until=flags.until,

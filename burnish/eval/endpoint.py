@@ -13,7 +13,7 @@ from burnish.eval.answer import Given, Item, OnReply
 from burnish.eval.model_answers import seed_for
 from burnish.eval.ranking import Ranking
 from burnish.eval.records import request_key
-from burnish.rollout.api_engine import Endpoint
+from burnish.rollout.api_engine import Endpoint, check_protocol
 from burnish.verify.judge.ask import Answer, Question
 
 STOPS = 4  # OpenAI's limit; replies are cut at the other stop strings here
@@ -33,6 +33,12 @@ class EndpointAnswers:
     def keys(self, items: Sequence[Item], seed: int) -> list[str]:
         """A hash of the conversation, sampling, seed and endpoint. Raises RecipeError for tasks that no endpoint can answer."""
         for task in {item.task.name: item.task for item in items}.values():
+            check_protocol(task.sampling)
+            if task.sampling.logit_bias:
+                raise RecipeError(
+                    f"task {task.name} gives biases by the ids of one model's tokens, and an endpoint does not tell its own.\n"
+                    "  Leave it out, or use --engine torch with the model's folder."
+                )
             if isinstance(task.verifier, Ranking):
                 raise RecipeError(
                     f"task {task.name} compares log-probabilities of given continuations, which chat endpoints do not tell.\n"

@@ -37,7 +37,7 @@ def request_key(
     sampling: how the reply is drawn; or the token ids of the continuations that are ranked.
     """
     if isinstance(sampling, Sampling):
-        how: Any = encode(sampling)
+        how: Any = encode(sampling, identity=True)
     else:
         how = [list(ids) for ids in sampling]
     said = json.dumps([FORMAT, model, engine, how, seed, sample], sort_keys=True)

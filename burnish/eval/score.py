@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from burnish.eval.choices import perfect, ranked_verdict
 from burnish.eval.ranking import Ranking
 from burnish.eval.stats import Estimate, estimate, mean, pass_at_k, seeds
 from burnish.eval.task import EvalTask
+from burnish.rollout.engine import Sampling
 from burnish.verify.base import GradesMany, graded
 
 GOLD_TRIED = 20  # worked solutions a verifier must accept before anything is asked
@@ -25,10 +27,21 @@ FORMAT = 2  # of scores.json and samples.jsonl
 _NOTHING = {"n": 0, "clusters": 0, "score": None, "standard_error": None, "interval": None}
 
 
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """The settings as JSON, without newer ones at their defaults: scores from before they existed are no others."""
+    kept = {
+        field.name: getattr(sampling, field.name)
+        for field in dataclasses.fields(sampling)
+        if field.metadata.get("identity") != "unless default" or getattr(sampling, field.name) != field.default
+    }
+    found: dict[str, Any] = json.loads(json.dumps(kept))
+    return found
+
+
 def settings(task: EvalTask) -> dict[str, Any]:
     """Everything besides the model that decides a task's score, as JSON."""
     return {
-        "sampling": {**dataclasses.asdict(task.sampling), "stop": list(task.sampling.stop)},
+        "sampling": _sampling(task.sampling),
         "prefill": task.prefill,
         "verifier": encode(task.verifier),
         "version": task.VERSION,

@@ -9,12 +9,18 @@ import shutil
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 from burnish.core.cores import cores
 from burnish.errors import RecipeError, nearest
 
+if TYPE_CHECKING:
+    from burnish.pipeline.place import EnginePlace
+
 Chosen = TypeVar("Chosen", bound=Any)
+
+# Programs that show numbers of a run (burnish.train.trackers).
+TRACKERS = ("tensorboard", "wandb", "trackio")
 
 # cuBLAS sums in one order only with workspaces of a fixed size.
 _FIXED_WORKSPACES = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -31,6 +37,8 @@ class Machine:
     compute:            the type of matrix products; weights, optimizer state and losses stay float32.
     micro_tokens:       tokens per forward pass of the learner; only speed and memory depend on it.
     engine:             "torch"; "vllm" (a process in an environment of its own: `make vllm-env`); "hf", the slow oracle.
+    engine_place:       where the engine runs: "inside" the learner's process, or elsewhere, so that it generates while the
+                        learner trains: "process", "process(engines=2, threads=1)", "ray(engines=4)" (burnish.pipeline.place).
     slots:              sequences decoded at once by the engine.
     vllm_python:        the Python that has vLLM; "" looks for .venv-vllm and then for vLLM beside Burnish.
     checkpoint_every_s: seconds between checkpoints inside training; 0 checkpoints after every step.
@@ -43,6 +51,7 @@ class Machine:
                         (both bf16 only), else "sdpa"; "flex" is torch's flex attention.
     kernels:            "liger": norms and feed-forward blocks by Liger's kernels (CUDA, its own extra).
     deterministic:      on CUDA, equal seeds give equal bits, some kernels being slower; a CPU always does.
+    track:              where training shows its numbers beside metrics.jsonl: names of TRACKERS between commas; "" nowhere.
     """
 
     name: str = "laptop"
@@ -54,6 +63,7 @@ class Machine:
     compute: Literal["bf16", "fp32"] = "fp32"
     micro_tokens: int = 4096
     engine: Literal["torch", "hf", "vllm"] = "torch"
+    engine_place: str = "inside"
     slots: int = 64
     vllm_python: str = ""
     checkpoint_every_s: float = 120.0
@@ -63,6 +73,7 @@ class Machine:
     attention: Literal["auto", "sdpa", "varlen", "flex", "flash"] = "auto"
     kernels: Literal["torch", "liger"] = "torch"
     deterministic: bool = False
+    track: str = ""
 
     def __post_init__(self) -> None:
         """Raise RecipeError for settings that exclude each other."""
@@ -82,6 +93,8 @@ class Machine:
                 f"Machine(offload={self.offload!r}, sharding={self.sharding!r}): each process holds only its part of the "
                 "optimizer's state, and that part cannot be moved.\n  Set offload='none' or 'activations', or sharding='replicated'."
             )
+        if self.engine_place != "inside":
+            self.place.check(self)
         if self.attention in ("varlen", "flash") and (self.device == "cpu" or self.compute != "bf16"):
             raise RecipeError(
                 f"Machine(attention={self.attention!r}, device={self.device!r}, compute={self.compute!r}): its kernels are for "
@@ -97,6 +110,26 @@ class Machine:
                 f"Machine(kernels='liger', device={self.device!r}, compile={self.compile}): Liger's kernels are for CUDA, and "
                 "compiled layers make the same fusions.\n  Set kernels='torch', or device='cuda' and compile=False."
             )
+        for name in self.trackers:
+            if name not in TRACKERS:
+                raise RecipeError(f"Machine(track={self.track!r}): {name!r} is no tracker. {nearest(name, TRACKERS)}")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The names in `track`, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.track.split(",") if name.strip()))
+
+    @property
+    def place(self) -> EnginePlace:
+        """What `engine_place` says."""
+        from burnish.pipeline.place import EnginePlace
+
+        return EnginePlace.of(self.engine_place)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether engines run outside the learner's process, and can generate while it trains."""
+        return self.engine == "vllm" or self.place.name != "inside"
 
     @property
     def packed_attention(self) -> Literal["sdpa", "varlen", "flex", "flash"]:

@@ -136,6 +136,25 @@ class Store:
         known = {n.rpartition("-")[0] for n in done}
         raise ArtifactError(f"no artifact {spelling!r} in {self.root}. {nearest(wanted.partition('-')[0], known)}")
 
+    def folder_of(self, spelling: str) -> Path:
+        """The folder that a person means, spelled as for `find`: of unfinished work where nothing finished has that name.
+
+        Raises ArtifactError when there is none, or several.
+        """
+        as_path = Path(spelling)
+        if os.sep in spelling and as_path.is_dir():
+            return as_path
+        wanted = as_path.name.replace("@", "-", 1)
+        unfinished = [f for f in self._folders() if f.name.endswith(PARTIAL)]
+        begun = [f for f in unfinished if f.name == wanted or f.name.startswith(wanted)]
+        try:
+            found = self.find(spelling).folder
+        except ArtifactError:
+            if len(begun) != 1:
+                raise
+            return begun[0]
+        return begun[0] if [f.name for f in begun] == [wanted] else found
+
     @contextlib.contextmanager
     def lock(self, stage: Stage) -> Iterator[int]:
         """Hold a stage's artifact for writing; gives the lock's file descriptor, for a child to inherit.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from burnish.core.files import read_json
 from burnish.errors import ArtifactError, DataError
@@ -44,6 +44,12 @@ class EvalFolder:
                 if line.strip():
                     yield at, len(line), self._record(line, number)
                 at += len(line)
+
+    def at(self, file: IO[bytes], offset: int) -> dict[str, Any]:
+        """The record that begins at an offset of the file of replies."""
+        file.seek(offset)
+        record: dict[str, Any] = json.loads(file.readline())
+        return record
 
     def _record(self, line: bytes, number: int) -> dict[str, Any]:
         try:

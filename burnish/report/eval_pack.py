@@ -13,9 +13,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from burnish.report.eval_folder import EvalFolder
+from pathlib import Path
+from typing import IO, Any, Protocol
 
 PART = 1 << 17  # bytes of records in one part
 SHARED = 200  # characters that prompts begin with alike before they count as worked examples
@@ -29,6 +28,36 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,./]*%?")
 _NAMED = re.compile(r"(?:[a-z0-9_]+:)?[a-z0-9_]+:[a-z0-9_]+(?=: )")
 _WANTED = re.compile(r",? (?:wanted|against)\b.*", re.DOTALL)
 _VALUE = re.compile(r"\b(is|holds|gives) (?!not\b)[^a-z].*", re.DOTALL)
+
+
+class Side(Protocol):
+    """A file of replies with what is said about all of them: an evaluation (eval_folder), or an RL run (rollout_page).
+
+    A record has `task`, `id`, `prompt`, `response`, `score` and `why`, and may have the other fields of samples.jsonl, `steps`
+    (a stretch of training) and `note` (what stands beside the reply).
+    """
+
+    @property
+    def label(self) -> str:
+        """What the page calls it."""
+
+    @property
+    def model(self) -> str:
+        """The model that wrote the replies."""
+
+    @property
+    def replies(self) -> Path:
+        """The file."""
+
+    @property
+    def graded_only(self) -> bool:
+        """Whether one line may repeat another and still count."""
+
+    def records(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """(byte offset, bytes, record) of each reply in the file's order."""
+
+    def at(self, file: IO[bytes], offset: int) -> dict[str, Any]:
+        """The record that begins at an offset of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +76,12 @@ class Entry:
 
 @dataclass(slots=True)
 class Group:
-    """The replies to one problem, of all sides. size: bytes of their records."""
+    """The replies to one problem, of all sides. steps: of training; "" in an evaluation. size: bytes of their records."""
 
     task: str
     id: str
     category: str
+    steps: str = ""
     size: int = 0
     entries: list[Entry] = field(default_factory=list)
 
@@ -107,7 +137,7 @@ def _entry(side: int, offset: int, sample: int, turn: int, record: Mapping[str, 
 class Collected:
     """Every reply of one or two evaluations, by problem, in the files' order. Only what the index needs is in memory."""
 
-    def __init__(self, sides: Sequence[EvalFolder], tasks: Sequence[str]) -> None:
+    def __init__(self, sides: Sequence[Side], tasks: Sequence[str]) -> None:
         self.sides = sides
         self.tasks = tuple(tasks)
         self.groups: dict[tuple[str, str], Group] = {}
@@ -117,7 +147,7 @@ class Collected:
         for side, evaluation in enumerate(sides):
             self._read(side, evaluation)
 
-    def _read(self, side: int, evaluation: EvalFolder) -> None:
+    def _read(self, side: int, evaluation: Side) -> None:
         seen: set[tuple[str, str, int, int]] = set()
         count: Counter[tuple[str, str]] = Counter()
         for offset, size, record in evaluation.records():
@@ -132,7 +162,9 @@ class Collected:
                 self.repeats += 1
                 continue
             seen.add((task, name, sample, turn))
-            group = self.groups.setdefault((task, name), Group(task, name, record.get("category") or ""))
+            group = self.groups.setdefault(
+                (task, name), Group(task, name, record.get("category") or "", record.get("steps", ""))
+            )
             group.size += size
             if not group.entries:
                 self._share(group, record)
@@ -152,7 +184,7 @@ class Collected:
         often = Counter(rule for entry in entries for rule in entry.rules)
         known = {rule for rule, _ in often.most_common(MOST_RULES)}
         flags, rules = Numbers(), Numbers()
-        categories = Numbers()
+        categories, steps = Numbers(), Numbers()
         of_tasks = {task: number for number, task in enumerate(self.tasks)}
         shared = [
             [of_tasks[task], categories[category], length]
@@ -165,6 +197,7 @@ class Collected:
                 "category": [categories[group.category] for group in groups],
                 "id": [group.id for group in groups],
                 "replies": [len(group.entries) for group in groups],
+                **({"step": [steps[group.steps] for group in groups]} if any(group.steps for group in groups) else {}),
             },
             "replies": {
                 "side": [entry.side for entry in entries],
@@ -178,6 +211,7 @@ class Collected:
             "flag_sets": list(flags),
             "rule_sets": list(rules),
             "categories": list(categories),
+            "steps": list(steps),
             "shared": shared,
             "parts": [len(part) for part in self._divided()],
         }
@@ -187,7 +221,10 @@ class Collected:
         files = [evaluation.replies.open("rb") for evaluation in self.sides]
         try:
             for part in self._divided():
-                lines = [_problem(group, [_at(files[e.side], e.offset) for e in group.entries]) for group in part]
+                lines = [
+                    _problem(group, [self.sides[e.side].at(files[e.side], e.offset) for e in group.entries])
+                    for group in part
+                ]
                 yield "\n".join(map(dumps, lines))
         finally:
             for file in files:
@@ -218,12 +255,6 @@ def _known(rules: tuple[str, ...], known: set[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(rule if rule in known else OTHER for rule in rules))
 
 
-def _at(file: Any, offset: int) -> dict[str, Any]:
-    file.seek(offset)
-    record: dict[str, Any] = json.loads(file.readline())
-    return record
-
-
 def _problem(group: Group, records: Sequence[dict[str, Any]]) -> list[Any]:
     """A problem as viewer/data.js reads it: id, prompt, target, solution, other name, replies."""
     first = records[0]
@@ -234,6 +265,7 @@ def _problem(group: Group, records: Sequence[dict[str, Any]]) -> list[Any]:
         replies.append([
             record["response"], record["why"], None if asked == prompt else asked, record.get("finish", ""),
             record.get("choices"), flags if isinstance(flags, dict) and flags else None, record.get("span"),
+            record.get("note", ""),
         ])  # fmt: skip
     key = first.get("key")
     return [

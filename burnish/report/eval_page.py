@@ -18,12 +18,20 @@ from typing import Any
 from burnish.core.files import write_atomic
 from burnish.errors import ArtifactError
 from burnish.report.eval_folder import EvalFolder, load
-from burnish.report.eval_pack import Collected, dumps, packed, printable
+from burnish.report.eval_pack import Collected, Side, dumps, packed, printable
 from burnish.report.page import percent
 
 PAGE = "page.html"
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _USEFUL = "\n\t\u200c\u200d"  # the joiners belong to some scripts and to emoji
+_FIELDS = (
+    ("task", "Task"),
+    ("outcome", "Outcome"),
+    ("verdict", "Verdict"),
+    ("rule", "Reason"),
+    ("flag", "Flag"),
+    ("category", "Category"),
+)
 _SCRIPTS = ("data.js", "sift.js", "detail.js", "list.js")
 
 
@@ -34,8 +42,8 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
     """
     evaluation = load(folder)
     rows = [_run_row(row) for row in evaluation.rows]
-    head = {"title": evaluation.label, "rows": rows, "sides": [evaluation]}
-    return _write(out or folder / PAGE, [evaluation], [row["task"] for row in rows], head)
+    head = _head(evaluation.label, [evaluation], rows)
+    return write_sides(out or folder / PAGE, [evaluation], rows, head)
 
 
 def write_comparison(a: Path, b: Path, out: Path, found: Mapping[str, Any] | None = None) -> Path:
@@ -57,11 +65,15 @@ def write_comparison(a: Path, b: Path, out: Path, found: Mapping[str, Any] | Non
     pairs = [
         {"task": task, "cells": [_run_row(side[task]) for side in rows], "entry": by_task.get(task)} for task in common
     ]
-    head = {
-        "title": f"{sides[0].label} and {sides[1].label}", "rows": pairs, "sides": sides, "averages": averages,
-        "left_out": sorted(rows[0].keys() ^ rows[1].keys()), "reach": _reach([*entries, *averages]),
+    head = _head(f"{sides[0].label} and {sides[1].label}", sides, pairs) | {
+        "averages": averages, "left_out": sorted(rows[0].keys() ^ rows[1].keys()), "reach": _reach([*entries, *averages]),
     }  # fmt: skip
-    return _write(out, sides, common, head)
+    return write_sides(out, sides, [rows[0][task] for task in common], head)
+
+
+def _head(title: str, sides: Sequence[EvalFolder], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    fields = [field for field in _FIELDS if field[0] != "outcome" or len(sides) > 1]
+    return {"title": title, "kind": "evaluation", "fields": fields, "sides": sides, "rows": rows}
 
 
 def _apart(a: EvalFolder, b: EvalFolder) -> list[EvalFolder]:
@@ -99,11 +111,15 @@ def _asked(settings: Mapping[str, Any]) -> list[str]:
     return [part for part in found if part]
 
 
-def _write(path: Path, sides: Sequence[EvalFolder], tasks: Sequence[str], head: dict[str, Any]) -> Path:
-    collected = Collected(sides, tasks)
-    rows = {row["task"]: row for row in sides[0].rows}
+def write_sides(path: Path, sides: Sequence[Side], tasks: Sequence[Mapping[str, Any]], head: Mapping[str, Any]) -> Path:
+    """Write a page of one or two files of replies; returns its path.
+
+    tasks: a row for each task that the page shows, with its name as `task`, and `metric` and `settings` where there are such.
+    head:  what viewer/page.html prints: title, kind, sides, fields (the filters, each with its name) and the kind's own values.
+    """
+    collected = Collected(sides, [str(row["task"]) for row in tasks])
     index = collected.index() | {
-        "tasks": [_task(rows[task]) for task in tasks],
+        "tasks": [_task(row) for row in tasks],
         "sides": [{"label": side.label, "model": side.model} for side in sides],
     }
     write_atomic(path, _pieces(collected, index, head))
@@ -118,7 +134,7 @@ def _task(row: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pieces(collected: Collected, index: dict[str, Any], head: dict[str, Any]) -> Iterator[bytes]:
+def _pieces(collected: Collected, index: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[bytes]:
     """The file, piece by piece: the page with its tables, the index and the script, and then the texts."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 

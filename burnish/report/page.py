@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from burnish.core.files import read_json, write_atomic, write_json
 from burnish.pipeline.progress import duration
 from burnish.pipeline.stage import Context, Stage, ordered
-from burnish.report import collect, plots
+from burnish.report import collect, plots, training
 from burnish.report.looks import look_notes
 
 
@@ -26,7 +26,7 @@ class Report(Stage):
     comparison: Stage | None = None
     title: str = "Report"
     data: tuple[Stage, ...] = ()
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     @property
     def name(self) -> str:
@@ -108,7 +108,7 @@ def page_values(
             if row.get("contamination")
         ],
         "stages_plot": plots.stages(table, labels) if len(labels) > 1 else "",
-        "curves": [(f, plots.curves(f.metrics)) for f in trained],
+        "curves": [(f, plots.curves(f.metrics), training.facts(f.folder, f.metrics)) for f in trained],
         "pages": [],
         "conversations": collect.conversations(evaluations),
         "cards": [(f, f.card) for f in files if f.card],

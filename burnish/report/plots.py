@@ -9,7 +9,9 @@ import io
 import re
 from typing import Any
 
+from burnish.core.follow import number
 from burnish.errors import MissingExtra
+from burnish.pipeline.spent import spent
 
 INK, GRID = "#010203", "#040506"  # stand-ins for the page's text and rule colours
 SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")  # stand-ins for --c0 … --c5
@@ -18,11 +20,17 @@ CURVES = {  # metric: (title, unit); shown when a stage logged it
     "loss": ("Loss", "nats"),
     "reward": ("Reward", "mean over sampled replies"),
     "pass_rate": ("Pass rate", "share of sampled replies"),
-    "flagged_passes": ("Right replies with a flag", "share; see metrics.jsonl"),
+    "flagged_passes": ("Right replies with a flag", "share"),
     "accuracy": ("Preference accuracy", "share of pairs"),
     "margin": ("Reward margin", "β × log-ratio difference"),
-    "kl": ("KL to the start", "nats per token"),
+    "kl": ("KL to the reference", "nats per token"),
+    "entropy": ("Entropy", "nats per token"),
+    "clip_fraction": ("Clipped", "share of tokens"),
     "length": ("Reply length", "tokens"),
+    "cut_share": ("Cut at the token limit", "share of replies"),
+    "ungraded": ("Ungraded replies", "a step"),
+    "value_loss": ("Value loss", ""),
+    "explained_variance": ("Variance that values explain", "share"),
     "grad_norm": ("Gradient norm", ""),
     "lr": ("Learning rate", ""),
     "engine_gap": ("Engine–learner gap", "mean |Δ log-prob|, nats"),
@@ -31,17 +39,69 @@ CURVES = {  # metric: (title, unit); shown when a stage logged it
 PROBE = "probe/"  # metrics that a probe during training logged begin so
 
 
+FAMILIES = {  # begin of the names of metrics that share a figure: (title, unit)
+    "reward/": ("Reward by source", "mean over sampled replies"),
+    "flag/": ("Flags of monitors", "share of sampled replies"),
+}
+
+
 def curves(rows: list[dict[str, Any]]) -> list[str]:
-    """Every metric of CURVES that was logged, and every probe's score, as SVGs."""
-    logged = {name for row in rows for name, value in row.items() if isinstance(value, int | float)}
-    return [
-        curve(rows, name) for name in (*CURVES, *sorted(n for n in logged if n.startswith(PROBE))) if name in logged
-    ]
+    """Every metric of CURVES that was logged, every family of metrics, every probe's score and where time went, as SVGs."""
+    rows = [row for row in rows if number(row.get("step")) is not None]
+    logged = {name for row in rows for name, value in row.items() if number(value) is not None}
+    alone = [curve(rows, name) for name in CURVES if name in logged]
+    several = [family(rows, begin) for begin in FAMILIES if sum(name.startswith(begin) for name in logged) > 1]
+    probes = [curve(rows, name) for name in sorted(logged) if name.startswith(PROBE)]
+    return [*alone, *several, *probes, *([times(rows)] if any(map(spent, rows)) else [])]
+
+
+def family(rows: list[dict[str, Any]], begin: str) -> str:
+    """All metrics whose names begin alike over optimizer steps, each a line: running means, six at most, those with most in them."""
+    title, unit = FAMILIES[begin]
+    lines = {
+        name: found for name in sorted({n for row in rows for n in row if n.startswith(begin)}) if (found := _points(rows, name))
+    }  # fmt: skip
+    largest = sorted(lines, key=lambda name: -sum(value for _, value in lines[name]))[: len(SERIES)]
+    figure, axes = _axes(3.4, 2.1)
+    for colour, name in zip(SERIES, sorted(largest), strict=False):
+        steps, values = zip(*lines[name], strict=True)
+        smooth = _running_mean(list(values), max(len(values) // 12, 1))
+        axes.plot(steps, smooth, color=colour, linewidth=1.4, label=_plain(name.removeprefix(begin)) or "no source")
+    left_out = f", {len(largest)} of {len(lines)}" if len(lines) > len(largest) else ""
+    axes.set_title(f"{title} ({unit}{left_out})", fontsize=8, loc="left", color=INK)
+    axes.set_xlabel("step", fontsize=7, color=INK)
+    axes.legend(fontsize=6.5, frameon=False, labelcolor=INK, loc="best")
+    return _svg(figure, f"{title} by step")
+
+
+def times(rows: list[dict[str, Any]]) -> str:
+    """Where each step's seconds went, one part above the other."""
+    split = [(int(number(row["step"]) or 0), found) for row in rows if (found := spent(row))]
+    width = max(len(split) // 40, 1)
+    figure, axes = _axes(3.4, 2.1)
+    names = [name for name in split[0][1] if any(parts[name] for _, parts in split)]
+    heights = [_running_mean([parts[name] for _, parts in split], width) for name in names]
+    axes.stackplot([step for step, _ in split], heights, colors=SERIES[: len(names)], labels=names, linewidth=0)
+    axes.set_title("Where the time went (seconds a step)", fontsize=8, loc="left", color=INK)
+    axes.set_xlabel("step", fontsize=7, color=INK)
+    axes.set_ylim(bottom=0)
+    figure.legend(fontsize=6.5, frameon=False, labelcolor=INK, loc="outside lower center", ncols=len(names))
+    return _svg(figure, "Where the time of each step went")
+
+
+def _points(rows: list[dict[str, Any]], metric: str) -> list[tuple[int, float]]:
+    return [(int(row["step"]), value) for row in rows if (value := number(row.get(metric))) is not None]
+
+
+def _plain(text: str) -> str:
+    """A name as a figure can draw it: at most 28 characters, none that matplotlib reads as mathematics or cannot see."""
+    shown = "".join(c if c.isprintable() else "?" for c in text).replace("$", "\\$")
+    return shown if len(shown) <= 28 else shown[:27] + "…"
 
 
 def curve(rows: list[dict[str, Any]], metric: str) -> str:
     """One metric over optimizer steps as SVG: the raw values, and a running mean where there are many."""
-    points = [(int(r["step"]), float(r[metric])) for r in rows if isinstance(r.get(metric), int | float)]
+    points = _points(rows, metric)
     title, unit = CURVES.get(metric) or (metric.removeprefix(PROBE), "probe: score of a few problems")
     figure, axes = _axes(3.4, 2.1)
     steps, values = [p[0] for p in points], [p[1] for p in points]

@@ -111,7 +111,7 @@ async function textsOf(data, p) {
   const [id, prompt, target, solution, key, replies] = JSON.parse(lines[data.place[p]]);
   return {
     id, prompt, target, solution, key,
-    replies: replies.map(([text, why, asked, finish, choices, flags, span]) => ({ text, why, asked: asked || prompt, finish, choices, flags, span })),
+    replies: replies.map(([text, why, asked, finish, choices, flags, span, note]) => ({ text, why, asked: asked || prompt, finish, choices, flags, span, note })),
   };
 }
 

@@ -132,7 +132,7 @@ function ranking(choices, target) {
 function replyOf(data, r, reply, problem, { asked = [], against = null } = {}) {
   const score = data.replies.score[r], task = data.tasks[data.problems.task[problem]];
   const names = data.flags[data.replies.flags[r]].map((flag) => data.choices.flag[flag]);
-  const facts = [data.replies.tokens[r] ? `${data.replies.tokens[r].toLocaleString("en")} tokens` : "", reply.finish === "abort" ? "given up by the engine" : ""].filter(Boolean).join(" · ");
+  const facts = [reply.note, data.replies.tokens[r] ? `${data.replies.tokens[r].toLocaleString("en")} tokens` : "", reply.finish === "abort" ? "given up by the engine" : ""].filter(Boolean).join(" · ");
   const span = extraction(reply), changes = against === null ? null : changedSpans(against, reply.text);
   const spans = changes || (span ? [[...span, "mark"]] : []);
   const said = Object.entries(reply.flags || {}).filter(([, text]) => text);

@@ -7,7 +7,7 @@ const ORDERS = {
   file: "in file order", best: "best score first", worst: "worst score first", long: "longest reply first", short: "shortest reply first",
   up: "largest gain first", down: "largest loss first",
 };
-const FIELDS = ["task", "category", "outcome", "verdict", "rule", "flag"];
+const FIELDS = ["task", "category", "step", "outcome", "verdict", "rule", "flag"];
 
 const verdictOf = (score) => (score === null ? 3 : score === 1 ? 0 : score > 0 ? 1 : 2);
 
@@ -22,7 +22,7 @@ function outcomeOf(data, p) {
 /** The names that each field's choices have, in the order they are offered. */
 function choicesOf(data) {
   return {
-    task: data.tasks.map((task) => task.name), category: data.categories, outcome: OUTCOMES, verdict: VERDICTS,
+    task: data.tasks.map((task) => task.name), category: data.categories, step: data.steps, outcome: OUTCOMES, verdict: VERDICTS,
     rule: [...new Set(data.rule_sets.flat())], flag: [...new Set(data.flag_sets.flat())],
   };
 }
@@ -32,7 +32,7 @@ const numbered = (sets, names) => sets.map((set) => set.map((name) => names.inde
 
 /**
  * The problems that fit a state. Returns their numbers, how many replies fit, and for each field how many problems (task,
- * category, outcome) or replies (verdict, rule, flag) each choice would leave if the other fields stay.
+ * category, step, outcome) or replies (verdict, rule, flag) each choice would leave if the other fields stay.
  */
 function sifted(data, state, hits) {
   const names = data.choices;
@@ -40,8 +40,8 @@ function sifted(data, state, hits) {
   const counts = Object.fromEntries(FIELDS.map((field) => [field, new Uint32Array(names[field].length)]));
   const problems = [];
   let replies = 0;
-  const of = { task: data.problems.task, category: data.problems.category, outcome: data.outcomes };
-  const whole = ["task", "category", "outcome"].filter((field) => of[field]);
+  const of = { task: data.problems.task, category: data.problems.category, step: data.problems.step, outcome: data.outcomes };
+  const whole = ["task", "category", "step", "outcome"].filter((field) => of[field]);
   const asked = Object.fromEntries(FIELDS.map((field) => [field, state[field] !== ""]));
   for (let p = 0; p < data.count; p++) {
     if (hits && !hits[p]) continue;
@@ -95,7 +95,7 @@ function ordered(data, problems, order) {
   });
 }
 
-const EMPTY = { task: "", category: "", outcome: "", verdict: "", rule: "", flag: "", find: "", sort: "file", page: 1, open: "", reply: "" };
+const EMPTY = { task: "", category: "", step: "", outcome: "", verdict: "", rule: "", flag: "", find: "", sort: "file", page: 1, open: "", reply: "" };
 
 /** The state that an address names; what the page does not know is passed over. */
 function stateOf(hash, choices) {
