@@ -30,8 +30,7 @@ burnish: from a base model to a better one, with every number traceable
   burnish run    RECIPE [flags]       run it, or go on where it stopped
   burnish report RECIPE [flags]       build the report from finished stages only
   burnish watch  RUN                  a training run while it goes
-  burnish show   ARTIFACT             what an artifact is, holds and cost
-  burnish show   RUN --rollouts       what an RL run wrote, reply by reply
+  burnish show   ARTIFACT             what it is, holds and cost; --rollouts
   burnish diff   A B                  what differs: fields, inputs, rows, scores
   burnish trace  ROW_ID               where a row came from and where it went
   burnish eval   MODEL… --tasks a,b   score models on benchmarks
@@ -43,13 +42,11 @@ burnish: from a base model to a better one, with every number traceable
   burnish chat   MODEL [MODEL]        talk to a model, or to two side by side
   burnish export ARTIFACT FOLDER      a model to pass on, with its card
   burnish data   show WHAT            look at rows; also stats, diff, search
-  burnish decontaminate TRAIN… --against TESTS…
-                                      find test items in training files
+  burnish decontaminate TRAIN… --against TESTS…  test items in training files
   burnish paraphrases DIR             … and those in other words
 
 RECIPE is a .py file with a function `recipe`, or the name of one in recipes/.
-`burnish COMMAND --help` lists the flags of a command,
-`burnish run RECIPE --help` those of the recipe too."""
+`burnish COMMAND --help` lists flags, `burnish run RECIPE --help` a recipe's too."""
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "show": Show,

@@ -157,7 +157,7 @@ class Completion:
     token_ids: the sampled tokens, the end-of-turn token included when `finish` is STOP by that token. In a conversation
                with an environment, everything behind the prompt; the last token is the model's.
     logprobs:  natural log of the probability of each token under the distribution it was sampled from (nats); 0 for a
-               token of the environment.
+               token of the environment, and the policy's at temperature 1 for one of a forced beginning.
     text:      the decoded reply without special tokens; of a conversation, the model's last turn: that is what is graded.
     policy_version: which weights made it; of a conversation, its first turn.
     sampled:   for each token, whether the model sampled it; empty: every one.

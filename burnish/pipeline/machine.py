@@ -93,8 +93,7 @@ class Machine:
                 f"Machine(offload={self.offload!r}, sharding={self.sharding!r}): each process holds only its part of the "
                 "optimizer's state, and that part cannot be moved.\n  Set offload='none' or 'activations', or sharding='replicated'."
             )
-        if self.engine_place != "inside":
-            self.place.check(self)
+        self.place.check(self)
         if self.attention in ("varlen", "flash") and (self.device == "cpu" or self.compute != "bf16"):
             raise RecipeError(
                 f"Machine(attention={self.attention!r}, device={self.device!r}, compute={self.compute!r}): its kernels are for "

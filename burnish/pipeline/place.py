@@ -54,7 +54,9 @@ class EnginePlace:
             wrong = "vLLM has a process of its own anyway.\n  Leave engine_place away, or name vLLM's addresses: servers(at='HOST:PORT')."
         elif machine.engine != "vllm" and self.name == "servers":
             wrong = "only vLLM runs as a server of its own.\n  Set engine='vllm', or engine_place='process' or 'ray'."
-        elif self.name == "servers" and not (self.at and all(re.fullmatch(r"\S+:\d+", part) for part in self.at.split())):
+        elif self.name == "servers" and not (
+            self.at and all(re.fullmatch(r"\S+:\d+", part) for part in self.at.split())
+        ):
             wrong = "it names no server.\n  Write engine_place=\"servers(at='10.0.0.2:8100')\", HOST:PORT with spaces between."
         elif self.engines < 1 or (self.engines > 1 and self.name not in ("process", "ray")):
             wrong = "engines is a whole number from 1 up, and more than one only of processes or on Ray."

@@ -165,5 +165,6 @@ def plain_requests(requests: Sequence[Request]) -> list[dict[str, Any]]:
     """Requests as JSON objects."""
     samplings = {sampling: encode(sampling) for sampling in {request.sampling for request in requests}}
     return [
-        {"prompt": r.prompt_ids, "sampling": samplings[r.sampling], "seed": r.seed, "forced": r.forced} for r in requests
+        {"prompt": r.prompt_ids, "sampling": samplings[r.sampling], "seed": r.seed, "forced": r.forced}
+        for r in requests
     ]

@@ -45,7 +45,7 @@ def _processes(policy: Policy, machine: Machine, console: Console | None) -> Eng
 
 
 def _vllm(policy: Policy, machine: Machine, console: Console | None) -> Engine:
-    """vLLM in a process of this computer, or the workers that listen at the addresses named."""
+    """VLLM in a process of this computer, or the workers that listen at the addresses named."""
     addresses = machine.place.at.split()
     if len(addresses) < 2:
         return VLLMEngine(policy, machine, console=console, address="".join(addresses))

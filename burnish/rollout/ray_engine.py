@@ -97,7 +97,10 @@ def tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     with warnings.catch_warnings():
         # The store's memory is read-only, and so are these tensors used.
         warnings.filterwarnings("ignore", message=".*not writable.*")
-        return {name: torch.from_numpy(raw).view(getattr(torch, kind)).view(shape) for name, (kind, shape, raw) in state.items()}
+        return {
+            name: torch.from_numpy(raw).view(getattr(torch, kind)).view(shape)
+            for name, (kind, shape, raw) in state.items()
+        }
 
 
 class Actor:

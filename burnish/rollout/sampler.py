@@ -122,11 +122,11 @@ def _draw(
     for row, setting in enumerate(samplings):
         if not greedy[row] and (setting.top_k or setting.top_p < 1.0):
             _cut(x_BV[row], setting.top_k, setting.top_p)
+    weights_BV = x_BV.exp()
     least = [0.0 if g else s.min_p for g, s in zip(greedy, samplings, strict=True)]
     if any(least):
-        # The likeliest token has log-weight 0, whatever was cut, so this is p < min_p * max(p).
-        x_BV.masked_fill_(x_BV < torch.tensor(least, device=x_BV.device).log()[:, None], -torch.inf)
-    weights_BV = x_BV.exp()
+        # The likeliest token has weight 1, whatever was cut: this keeps p >= min_p * max(p).
+        weights_BV.mul_(weights_BV >= torch.tensor(least, device=x_BV.device)[:, None])
     sums_BC = _by_block(weights_BV).double()
     tokens = torch.empty(len(samplings), dtype=torch.long, device=x_BV.device)
     if not all(greedy):

@@ -95,9 +95,7 @@ class Serving:
     def _died(self) -> None:
         said = self._last_words() if self._end.alive else "It was closed here."
         self.close()
-        raise Died(
-            f"{self._title} is gone. Nothing that was finished is lost; start the same command again.\n  {said}"
-        )
+        raise Died(f"{self._title} is gone. Nothing that was finished is lost; start the same command again.\n  {said}")
 
 
 def started(
@@ -122,9 +120,7 @@ def started(
             said = ""  # it was closed meanwhile, with its folder
         return f"Its process ended with {code}. Its last words:\n{said or '(none)'}"
 
-    serving = Serving(
-        title, process.stdout, process.stdin, end=lambda: _end(process, scratch), last_words=last_words
-    )
+    serving = Serving(title, process.stdout, process.stdin, end=lambda: _end(process, scratch), last_words=last_words)
     serving.process_id = process.pid
     return serving
 
@@ -205,7 +201,11 @@ class Link:
     def take(self) -> None:
         """Hand over new weights; what does not run gets them when it is started."""
         if self._serving is not None and self._serving.alive:
-            self.again(lambda: self._ready() and None)
+
+            def work() -> None:
+                self._ready()
+
+            self.again(work)
 
     def again(self, work: Callable[[], None]) -> None:
         """Do it, and once more where the program dies: with the same weights, what is left of it."""
@@ -216,7 +216,9 @@ class Link:
                 # It could not even be started, or somebody closed this engine while it worked.
                 raise
             self.close()
-            self._console.line(f"  {died}\n  It is started again with the same weights; what it had not finished is asked again.")
+            self._console.line(
+                f"  {died}\n  It is started again with the same weights; what it had not finished is asked again."
+            )
             work()
 
     def close(self) -> None:

@@ -62,7 +62,9 @@ def listen(address: str) -> None:
     host, _, port = address.rpartition(":")
     key = os.environ.get(KEY, "")
     if host not in ("127.0.0.1", "localhost") and not key:
-        sys.exit(f"{address} can be reached from other computers.\n  Set {KEY} to a long secret, here and where you train.")
+        sys.exit(
+            f"{address} can be reached from other computers.\n  Set {KEY} to a long secret, here and where you train."
+        )
     held: dict[str, Any] = {}
     with socket.create_server((host, int(port))) as server:
         sys.stderr.write(f"listening at {host}:{server.getsockname()[1]}\n")
@@ -208,7 +210,7 @@ class Server:
         """Take weights in place; RuntimeError when what arrives or what is held then is something else."""
         memory: Any = bytearray(where.get("bytes", 0))
         if "file" in where:
-            memory = mmap.mmap(where["file"], where["size"], access=mmap.ACCESS_READ)
+            memory = mmap.mmap(where["file"], where["size"])
         elif line.reads.readinto(memory) != len(memory):  # type: ignore[attr-defined]
             raise RuntimeError("the connection ended in the middle of the weights")
         state = tensors(memory, layout)

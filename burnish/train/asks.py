@@ -10,7 +10,7 @@ from typing import ClassVar
 from burnish.core.fingerprint import later
 from burnish.core.types import Problem
 from burnish.data.dataset import Dataset
-from burnish.errors import RecipeError
+from burnish.errors import DataError, RecipeError
 from burnish.model.policy import Policy
 from burnish.pipeline.stage import Context, Stage
 from burnish.rollout.collect import check_verifiers
@@ -142,6 +142,12 @@ class Asks(Stage):
         limit = policy.context - self.sampling.max_tokens
         lengths = [len(policy.renderer.prompt(opening(self.environments, problem))) for problem in problems]
         kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= limit]
+        if problems and not kept:
+            raise DataError(
+                f"{self.name}: no problem fits the model: the shortest prompt has {min(lengths):,} tokens, and of the context of "
+                f"{policy.context:,} sampling.max_tokens={self.sampling.max_tokens:,} leaves {max(limit, 0):,} for it.\n"
+                f"  Set max_tokens to at most {max(policy.context - min(lengths), 0):,}; less leaves room for longer prompts."
+            )
         report_rows(
             ctx, kind="problems", limit=limit, rows=len(problems), kept=len(kept),
             too_long=[problem.id for problem, length in zip(problems, lengths, strict=True) if length > limit],

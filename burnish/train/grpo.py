@@ -116,7 +116,7 @@ class PolicyGradient:
         graded = graded_samples(taken.groups, stage.reward)
         if kl is not None:
             graded = self._with_logprobs(graded, own=not recorded)
-            found["kl_reward"] = sum(float(kl.of(sample).sum()) for sample in graded) / max(len(graded), 1)
+            found["kl_reward"] = kl.coef * sum(float(kl.of(sample).sum()) for sample in graded) / max(len(graded), 1)
         judged = judge(taken.groups, graded, reward=stage.reward, advantage=stage.advantage, kl=kl)
         kept = [sample for sample in judged.samples if not (stage.mask_cut and sample.cut)]
         if kl is None:

@@ -17,15 +17,13 @@ from typing import Any, ClassVar, Protocol
 from burnish.core.fingerprint import fingerprint, later
 from burnish.core.types import Problem
 from burnish.errors import TrainingError
-from burnish.model.lora import adapters
 from burnish.model.policy import Policy
 from burnish.model.trains import All, Trains
-from burnish.pipeline.stage import Context, Stage
+from burnish.pipeline.stage import Context
 from burnish.train.asks import Asks
 from burnish.train.groups import Taken
 from burnish.train.keep import Keep, Last
 from burnish.train.learner import Learner
-from burnish.train.moving_reference import frozen
 from burnish.train.optimizer import AdamW, Optimizer
 from burnish.train.rollout_log import RUNNING, RolloutLog
 from burnish.train.rollouts import flags_of, group_metrics
@@ -178,11 +176,3 @@ class OnPolicy(Asks):
             "  Near 0 the problems are too hard for this model, near 1 too easy: choose others, train longer before RL, or "
             "raise group_size. Look at rollouts.jsonl for what it wrote."
         )
-
-
-def frozen_start(start: Stage, sitting: Sitting) -> Policy:
-    """The start policy, frozen, in the learner's own precision: the reference of KL terms and of preference losses.
-
-    With adapters it is the trained policy itself, which without them is still the start.
-    """
-    return sitting.policy if adapters(sitting.policy.model) else frozen(start, sitting.ctx)

@@ -16,10 +16,10 @@ from burnish.errors import RecipeError
 from burnish.losses.batch import PairBatch
 from burnish.losses.dpo import DPO
 from burnish.losses.pairs import PairLoss
-from burnish.model.lora import adapters_off
 from burnish.model.sharing import computed_tokens
 from burnish.train.groups import Taken
-from burnish.train.on_policy import Algorithm, Learned, OnPolicy, Sitting, frozen_start
+from burnish.train.moving_reference import Reference
+from burnish.train.on_policy import Algorithm, Learned, OnPolicy, Sitting
 from burnish.train.rollouts import Group, Reward
 from burnish.train.rows import split, stack
 from burnish.train.samples import Sample, with_logprobs
@@ -71,7 +71,7 @@ class PairsOfGroups:
 
     def __init__(self, stage: OnlineDPO, sitting: Sitting) -> None:
         self._stage, self._learner = stage, sitting.learner
-        self._reference = frozen_start(stage.start, sitting) if stage.loss.REFERENCE else None
+        self._reference = Reference(sitting.policy, stage.start, sitting.ctx, None) if stage.loss.REFERENCE else None
         self.beside: Mapping[str, Beside] = {}
 
     def learn(self, step: int, taken: Taken, lr: float) -> Learned:
@@ -109,9 +109,9 @@ class PairsOfGroups:
         """Neighbours as pairs, with the reference's log-probs where the loss reads them."""
         learner, kept = self._learner, list(both)
         if self._reference is not None:
-            with adapters_off(self._reference.model):
+            with self._reference.active():
                 kept = with_logprobs(
-                    kept, self._reference, "ref", learner.machine.micro_tokens, self._stage.sampling.temperature
+                    kept, self._reference.policy, "ref", learner.machine.micro_tokens, self._stage.sampling.temperature
                 )
             if learner.work is not None:
                 replies = sum(sample.trajectory.completion.length for sample in kept)

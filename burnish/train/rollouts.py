@@ -24,7 +24,7 @@ class Reward:
                  right one is worth 10 (arXiv:2411.15124 table 21).
     overlong:    DAPO's penalty for long replies, in tokens, added to the grade.
     scale:       what a right answer is worth, by the problem's source; 1 for sources that are not named. It multiplies the
-                 whole reward, `missing_end` and `overlong` too: Reward(missing_end=-1.0, scale={"gsm8k": 10.0}) is Tülu 3's.
+                 whole reward, `missing_end` and `overlong` too: Reward(missing_end=-1.0, scale={"gsm8k/train": 10.0}) is Tülu 3's.
     """
 
     missing_end: float | None = None

@@ -11,6 +11,7 @@ import pytest
 
 from burnish.core.types import Problem
 from burnish.model.toy import make_toy
+from burnish.pipeline.machine import Machine
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -39,8 +40,10 @@ def test_grades_differ_by_parity(grpo: Any) -> None:
     assert [grpo.grade(text) for text in ("a", "b", "ab", "é")] == [1, 0, 1, 0]
 
 
-def test_a_toys_steps(grpo: Any, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_toys_steps(grpo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two timed steps of 8 replies; a run whose replies had other lengths would have stopped."""
+    monkeypatch.setattr(grpo, "laptop", Machine)
     result = grpo.run(given(model=str(make_toy(tmp_path / "model"))))
     assert result["rows"] == 16
     assert result["tokens"] == 96

@@ -43,7 +43,7 @@ def test_help_is_short_and_names_every_command(capsys: Any) -> None:
         assert call(capsys, *words) == (0, HELP + "\n", "")
     assert len(HELP.splitlines()) < 24
     assert max(map(len, HELP.splitlines())) <= 80
-    for command in ("plan", "run", "report", "show", "diff", "trace", "eval", "grade", "chat"):
+    for command in ("plan", "run", "report", "show", "diff", "trace", "eval", "grade", "generate", "chat"):
         assert f"burnish {command} " in HELP
         with pytest.raises(SystemExit) as end:
             main([command, "--help"])

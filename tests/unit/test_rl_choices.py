@@ -122,7 +122,7 @@ def test_only_k1_in_the_reward_has_the_gradient_of_kl(seed: int, vocabulary: int
     gaps = {}
     for estimate in ("k1", "k2", "k3"):
         worth = torch.stack([
-            KLInReward(1.0, estimate).of(  # type: ignore[arg-type]
+            KLInReward(1.0, estimate).of(
                 Sample(reply(1.0), 0, ref=(float(ref[x]),), old=(float(logp[x].detach()),))
             )[0]
             for x in range(vocabulary)
@@ -241,14 +241,14 @@ def test_what_cannot_work_together_is_refused_at_plan_time(settings_: dict[str, 
     "wrong",
     [
         lambda: KLInReward(0.0),
-        lambda: KLInReward(0.1, "k4"),
+        lambda: KLInReward(0.1, "k4"),  # type: ignore[arg-type]
         lambda: Truncate(0.5),
-        lambda: Truncate(2.0, "word"),
+        lambda: Truncate(2.0, "word"),  # type: ignore[arg-type]
         lambda: Refuse(0.0),
         lambda: RefreshEvery(0),
         lambda: RefreshEvery(1, mix=0.0),
         lambda: PassAtK(0),
-        lambda: Replayed(START, order="backwards"),
+        lambda: Replayed(START, order="backwards"),  # type: ignore[arg-type]
     ],
 )
 def test_values_without_meaning_are_refused(wrong: Any) -> None:

@@ -16,7 +16,7 @@ from training_runs import DATA, START, Given, Letters, context, prepare, problem
 from burnish.core.types import Check, Problem, Verdict, user
 from burnish.errors import DataError, RecipeError, TrainingError
 from burnish.losses.policy import GRPO, reinforce_pp, rloo
-from burnish.model.lora import LoRA
+from burnish.model.trains import LoRA
 from burnish.pipeline.machine import Machine
 from burnish.rollout.engine import Sampling
 from burnish.rollout.reply import Reply
@@ -164,7 +164,7 @@ def test_kl_in_the_reward_is_paid(root: Path, tmp_path: Path) -> None:
     """At step 1 the policy is the reference: nothing to pay. Later the reference's log-probs differ, and are in the log."""
     records = metrics(ran(root, tmp_path.name, dataclasses.replace(PLAIN, **CHOICES["rloo"])))
     assert records[0]["kl_reward"] == pytest.approx(0.0, abs=1e-4)
-    assert abs(records[2]["kl_reward"]) > 1e-3
+    assert abs(records[2]["kl_reward"]) > 1e-3  # 0.1 times the nats of a reply
 
 
 def test_a_reference_follows_the_policy(root: Path, tmp_path: Path) -> None:
@@ -277,6 +277,15 @@ def test_sources_are_asked_by_weight_and_paid_by_scale(root: Path, tmp_path: Pat
     ):
         with pytest.raises(RecipeError, match=said):
             ran(root, f"{tmp_path.name}-wrong", dataclasses.replace(PLAIN, **wrong))
+
+
+def test_prompts_that_do_not_fit_say_how_long_replies_may_be(root: Path, tmp_path: Path) -> None:
+    """The toy reads 2,048 tokens; replies of one more than it has left beside the shortest prompt leave no problem."""
+    lengths = [len(line["prompt_ids"]) for line in lines(ran(root, f"{tmp_path.name}-all", PLAIN))]
+    shortest = min(lengths)
+    stage = dataclasses.replace(PLAIN, sampling=Sampling(max_tokens=2048 - shortest + 1))
+    with pytest.raises(DataError, match=rf"shortest prompt has {shortest} tokens.*\n.*at most 2,{48 - shortest:03d};"):
+        ran(root, f"{tmp_path.name}-none", stage)
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,9 @@ CUT = dataclasses.replace(ONE_BEHIND, verifiers={"letters": CutLetters()}, loss=
 
 @pytest.mark.parametrize("every_s", [0.0, 1e9])
 @pytest.mark.parametrize("machine", [EVERY_STEP, APART], ids=["sequential", "at once"])
-def test_cut_while_sampling_and_while_learning(machine: Machine, every_s: float, root: Path, one_after_the_other: Path) -> None:
+def test_cut_while_sampling_and_while_learning(
+    machine: Machine, every_s: float, root: Path, one_after_the_other: Path
+) -> None:
     """The power fails in the middle of a step, in the learner's thread or in the sampler's, several times over."""
     machine = dataclasses.replace(machine, checkpoint_every_s=every_s)
     ctx = context(root, f"cut-{machine.engine_place}-{every_s}", machine)
@@ -211,7 +213,9 @@ def test_staleness_0_is_no_part_of_the_identity() -> None:
 
 
 @pytest.mark.parametrize("staleness", [1, 2])
-def test_both_at_once_and_one_after_the_other_are_the_same_run(staleness: int, root: Path, one_after_the_other: Path) -> None:
+def test_both_at_once_and_one_after_the_other_are_the_same_run(
+    staleness: int, root: Path, one_after_the_other: Path
+) -> None:
     stage = dataclasses.replace(ONE_BEHIND, staleness=staleness)
     straight = one_after_the_other
     if staleness != 1:

@@ -21,7 +21,9 @@ from numba import cfunc, types
 
 from burnish.rollout.compiled.pool import FREE, NEXT, TASKS, WORKERS
 from burnish.rollout.compiled.vectors import (
+    KEYS_FETCH,
     ONE,
+    VALUE_FETCH,
     ZERO,
     Int,
     Real,
@@ -32,6 +34,7 @@ from burnish.rollout.compiled.vectors import (
     half,
     mixture_64,
     mixture_128,
+    place_of,
     products_64,
     products_128,
     put_half,
@@ -48,9 +51,6 @@ ROWS = 4
 # between keys and values, between heads. Positions lie side by side.
 SEGMENT = 5
 ADDRESS, COUNT, LAYER_STEP, VALUES_STEP, HEAD_STEP = range(SEGMENT)
-
-# Keys are fetched this many positions before they are read.
-AHEAD = 32
 
 # The blocks' words.
 X, Y, WEIGHT, OUT, N, D, EPS = range(FREE, FREE + 7)
@@ -86,7 +86,7 @@ def _square_sum(x: Int, count: Int) -> Real:
 
 @entry
 def added(block: Int) -> None:
-    """x + y in x (float32 and bfloat16 [N, D]; y may be absent), and in bfloat16 the root-mean-square norm of it."""
+    """X + y in x (float32 and bfloat16 [N, D]; y may be absent), and in bfloat16 the root-mean-square norm of it."""
     n, width, eps = word(block, N), word(block, D), np.float32(double(block, EPS))
     while True:
         first = taken(block + 8 * NEXT) * ROWS
@@ -200,17 +200,23 @@ def _products(q: Int, k: Int, out: Int, count: Int, width: Int, soon: Int) -> No
 
 
 @compiled
-def _mixture(shares: Int, v: Int, out: Int, count: Int, width: Int) -> None:
+def _mixture(shares: Int, v: Int, out: Int, count: Int, width: Int, soon: Int) -> None:
     """As `mixture_64`, for any head width."""
     if width == 64:
-        mixture_64(shares, v, out, count)
+        mixture_64(shares, v, out, count, soon)
     elif width == 128:
-        mixture_128(shares, v, out, count)
+        mixture_128(shares, v, out, count, soon)
     else:
         for t in range(count):
             share = real(shares, t)
             for e in range(width):
                 put_real(out, e, fma(share, half(v + 2 * t * width, e), real(out, e)))
+
+
+@compiled
+def _place(number: Int, width: Int) -> Int:
+    """Where an element of a query or a sum stands for those loops."""
+    return place_of(number) if width in (64, 128) else number
 
 
 @summing
@@ -247,25 +253,33 @@ def _keys(block: Int, segment: Int, head: Int) -> Int:
 
 
 @compiled
-def _attend(block: Int, scale: Real, row: Int, head: Int, scratch: Int) -> None:
-    """One key head of one row. scratch: float32 numbers: G scaled queries and G sums [E], then G rows of scores."""
+def _soon(first: Int, pass_: Int, lines: Int, bytes_of_all: Int, otherwise: Int) -> Int:
+    """From where on pass `pass_` over an array is to fetch, if each fetches `lines` bytes; `otherwise` when all is asked for."""
+    done = pass_ * lines
+    return first + done if done < bytes_of_all else otherwise
+
+
+@compiled
+def _attend(block: Int, scale: Real, row: Int, head: Int, scratch: Int, soon: Int) -> None:
+    """One key head of one row. scratch: float32 numbers: G scaled queries and G sums [E], then G rows of scores. soon: the
+    keys that this thread wants next.
+    """
     width, group, room = word(block, A_E), word(block, A_G), word(block, ROOM)
-    begin = word(block, SEGMENTS) + 8 * SEGMENT * word(word(block, FIRST), row)
-    end = word(block, SEGMENTS) + 8 * SEGMENT * word(word(block, FIRST), row + 1)
+    begin, end = _segments(block, row)
     _keep(block, end - 8 * SEGMENT, row, head)
     q = word(block, Q) + 2 * (row * word(block, Q_STEP) + head * group * width)
     sums, scores = scratch + 4 * group * width, scratch + 8 * group * width
-    for i in range(group * width):
-        put_real(scratch, i, half(q, i) * scale)
-        put_real(sums, i, ZERO)
+    for g in range(0, group * width, width):
+        for e in range(width):
+            put_real(scratch, g + _place(e, width), half(q, g + e) * scale)
+            put_real(sums, g + e, ZERO)
     length = 0
     for segment in range(begin, end, 8 * SEGMENT):
         k, count = _keys(block, segment, head), word(segment, COUNT)
         v = k + 2 * word(segment, VALUES_STEP)
         for g in range(group):
-            # The first query meets the keys on their way from memory; the next ones leave time to bring the values.
-            soon = v if g else k + 2 * AHEAD * width
-            _products(scratch + 4 * g * width, k, scores + 4 * (g * room + length), count, width, soon)
+            fetched = _soon(v, g, count // 4 * KEYS_FETCH, 2 * count * width, scratch)
+            _products(scratch + 4 * g * width, k, scores + 4 * (g * room + length), count, width, fetched)
         length += count
     for g in range(group):
         put_real(scratch, g, _weigh(scores + 4 * g * room, length))
@@ -273,12 +287,20 @@ def _attend(block: Int, scale: Real, row: Int, head: Int, scratch: Int) -> None:
     for segment in range(begin, end, 8 * SEGMENT):
         v, count = _keys(block, segment, head) + 2 * word(segment, VALUES_STEP), word(segment, COUNT)
         for g in range(group):
-            _mixture(scores + 4 * (g * room + length), v, sums + 4 * g * width, count, width)
+            fetched = _soon(soon, g, count * VALUE_FETCH, 2 * count * width, scratch)
+            _mixture(scores + 4 * (g * room + length), v, sums + 4 * g * width, count, width, fetched)
         length += count
     out = word(block, SEEN) + 2 * (row * word(block, A_K) + head) * group * width
     for g in range(group):
-        for e in range(g * width, (g + 1) * width):
-            put_half(out, e, real(sums, e) * real(scratch, g))
+        for e in range(width):
+            put_half(out, g * width + e, real(sums, g * width + _place(e, width)) * real(scratch, g))
+
+
+@compiled
+def _segments(block: Int, row: Int) -> tuple[Int, Int]:
+    """The addresses of a row's first segment and of the end of its last."""
+    first, all_segments = word(block, FIRST), word(block, SEGMENTS)
+    return all_segments + 8 * SEGMENT * word(first, row), all_segments + 8 * SEGMENT * word(first, row + 1)
 
 
 @entry
@@ -288,8 +310,12 @@ def attended(block: Int) -> None:
     """
     tasks, order, scale = word(block, TASKS), word(block, ORDER), np.float32(double(block, SCALE))
     scratch = word(block, SCRATCH) + 4 * taken(block + 8 * WORKERS) * word(block, SCRATCH_SIZE)
-    while True:
+    task = taken(block + 8 * NEXT)
+    while task < tasks:
+        row, head, soon = word(order, 2 * task), word(order, 2 * task + 1), scratch
         task = taken(block + 8 * NEXT)
-        if task >= tasks:
-            break
-        _attend(block, scale, word(order, 2 * task), word(order, 2 * task + 1), scratch)
+        if task < tasks:
+            _, end = _segments(block, word(order, 2 * task))
+            # What a row alone has; what it shares was read for the row before.
+            soon = _keys(block, end - 8 * SEGMENT, word(order, 2 * task + 1))
+        _attend(block, scale, row, head, scratch, soon)

@@ -177,7 +177,7 @@ _C3, _C4, _C5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.flo
 
 @compiled
 def exp(x: Real) -> Real:
-    """e to the x within 2 units in the last place, x taken between -87 and 88; loops over it become vector code.
+    """E to the x within 2 units in the last place, x taken between -87 and 88; loops over it become vector code.
 
     Source: S. Moshier, Cephes Math Library 2.2 (1992), expf.
     """
@@ -188,90 +188,125 @@ def exp(x: Real) -> Real:
     return fma(p, r * r, r + ONE) * _power_of_two(k)
 
 
+LANES = 16  # float32 numbers worked on at once: one register of AVX-512, or several of less
+
+
+@compiled
+def place_of(number: Int) -> Int:
+    """Where element `number` of a query or a sum stands for the loops below: of each 32, the even ones come first. Two
+    bfloat16 numbers lie in 32 bits, and one instruction each takes out those of even and those of odd place.
+    """
+    inside = number % (2 * LANES)
+    return number - inside + inside % 2 * LANES + inside // 2
+
+
 class _Lanes:
-    """Types and operations on E numbers at once, which the compiler spreads over the registers there are."""
+    """Rows of bfloat16 numbers as vectors of LANES float32 numbers, even and odd places by turns."""
 
     def __init__(self, builder: Any, width: int) -> None:
         self.builder, self.width = builder, width
-        self.halves, self.words = ir.VectorType(_i16(), width), ir.VectorType(_i32(), width)
-        self.reals = ir.VectorType(_f32(), width)
+        self.words, self.reals = ir.VectorType(_i32(), LANES), ir.VectorType(_f32(), LANES)
+        fused = ir.FunctionType(self.reals, [self.reals] * 3)
+        self._fused = cgutils.get_or_insert_function(builder.module, fused, f"llvm.fma.v{LANES}f32")
 
-    def function(self, name: str, result: Any, arguments: list[Any]) -> Any:
-        """LLVM's own function for this width."""
-        of_type = ir.FunctionType(result, arguments)
-        return cgutils.get_or_insert_function(self.builder.module, of_type, f"llvm.{name}.v{self.width}f32")
+    def row(self, base: Any, number: Any) -> list[Any]:
+        """Row `number` [T, E] at an address."""
+        b, found = self.builder, []
+        first = b.inttoptr(b.add(base, b.mul(number, number.type(2 * self.width))), self.words.as_pointer())
+        for piece in range(self.width // (2 * LANES)):
+            pairs = b.load(b.gep(first, [_i32()(piece)]), align=2)
+            even = b.shl(pairs, ir.Constant(self.words, [16] * LANES))
+            odd = b.and_(pairs, ir.Constant(self.words, [0xFFFF0000] * LANES))
+            found += [b.bitcast(even, self.reals), b.bitcast(odd, self.reals)]
+        return found
 
-    def row(self, base: Any, number: Any) -> Any:
-        """Row `number` of bfloat16 numbers [T, E], as float32."""
-        b = self.builder
-        place = b.gep(b.inttoptr(base, _i16().as_pointer()), [b.mul(number, number.type(self.width))])
-        loaded = b.load(b.bitcast(place, self.halves.as_pointer()), align=2)
-        return b.bitcast(b.shl(b.zext(loaded, self.words), ir.Constant(self.words, [16] * self.width)), self.reals)
+    def read(self, address: Any) -> list[Any]:
+        """[E] float32 numbers."""
+        first = self.builder.inttoptr(address, self.reals.as_pointer())
+        pieces = range(self.width // LANES)
+        return [self.builder.load(self.builder.gep(first, [_i32()(piece)]), align=4) for piece in pieces]
 
-    def repeated(self, real: Any) -> Any:
-        """One number in every place."""
-        first = self.builder.insert_element(ir.Constant(self.reals, ir.Undefined), real, _i32()(0))
-        return self.picked(first, first, [0] * self.width)
+    def write(self, numbers: list[Any], address: Any) -> None:
+        """[E] float32 numbers."""
+        first = self.builder.inttoptr(address, self.reals.as_pointer())
+        for piece, number in enumerate(numbers):
+            self.builder.store(number, self.builder.gep(first, [_i32()(piece)]), align=4)
 
-    def picked(self, a: Any, b: Any, lanes: list[int]) -> Any:
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """A times b plus c, rounded once."""
+        return self.builder.call(self._fused, [a, b, c])
+
+    def product(self, a: list[Any], b: list[Any]) -> Any:
+        """Products lane by lane, those of one lane summed in order."""
+        total = self.builder.fmul(a[0], b[0])
+        for one, other in zip(a[1:], b[1:], strict=True):
+            total = self.fma(one, other, total)
+        return total
+
+    def repeated(self, number: Any) -> Any:
+        """One number in every lane."""
+        first = self.builder.insert_element(ir.Constant(self.reals, ir.Undefined), number, _i32()(0))
+        return self._picked(first, first, [0] * LANES)
+
+    def _picked(self, a: Any, b: Any, lanes: list[int]) -> Any:
         """Lanes of two vectors put side by side."""
-        words = ir.Constant(ir.VectorType(_i32(), len(lanes)), lanes)
-        return self.builder.shuffle_vector(a, b, words)
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_i32(), len(lanes)), lanes))
 
-    def folded(self, x: Any, width: int, to: int) -> Any:
-        """Upper half added to lower half, until `to` lanes are left."""
-        while width > to:
-            width //= 2
-            lower, upper = (self.picked(x, x, list(range(first, first + width))) for first in (0, width))
+    def sum(self, x: Any) -> Any:
+        """The sum of the lanes: upper half added to lower half until one is left."""
+        for half in (8, 4, 2, 1):
+            lower, upper = (self._picked(x, x, list(range(first, first + half))) for first in (0, half))
             x = self.builder.fadd(lower, upper)
-        return x
+        return self.builder.extract_element(x, _i32()(0))
 
     def four_sums(self, x: list[Any]) -> Any:
-        """The sums of four vectors, each as `folded` makes it, with a third of the work."""
-        a, b, c, d = (self.folded(one, self.width, 16) for one in x)
+        """[4] the sums of four vectors, each made as `sum` makes it, together in half the additions."""
         lower, upper = [*range(8), *range(16, 24)], [*range(8, 16), *range(24, 32)]
-        ab, cd = (self.builder.fadd(self.picked(p, q, lower), self.picked(p, q, upper)) for p, q in ((a, b), (c, d)))
+        pairs = [(x[0], x[1]), (x[2], x[3])]
+        a, b = (self.builder.fadd(self._picked(p, q, lower), self._picked(p, q, upper)) for p, q in pairs)
         for half in (4, 2, 1):
-            # What is left of a vector: 2 * half lanes of `ab`, then of `cd`, the four side by side.
+            # The vectors' remaining lanes lie side by side, 2 * half of each.
             firsts = [first + i for first in range(0, 8 * half, 2 * half) for i in range(half)]
-            ab = self.builder.fadd(self.picked(ab, cd, firsts), self.picked(ab, cd, [i + half for i in firsts]))
-            cd = ab
-        return ab
+            a = self.builder.fadd(self._picked(a, b, firsts), self._picked(a, b, [i + half for i in firsts]))
+            b = a
+        return a
 
-    def fetch(self, base: Any, number: Any) -> None:
-        """Ask for the 64-byte lines of row `number` [T, E], which are wanted soon."""
+    def fetch(self, address: Any, lines: int) -> None:
+        """Ask for lines of 64 bytes that are wanted soon."""
         b, line = self.builder, ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [line, _i32(), _i32(), _i32()])
         ask = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-        for offset in range(0, 2 * self.width, 64):
-            place = b.add(b.add(base, b.mul(number, number.type(2 * self.width))), number.type(offset))
-            b.call(ask, [b.inttoptr(place, line), _i32()(0), _i32()(3), _i32()(1)])
+        for number in range(lines):
+            place = b.inttoptr(b.add(address, address.type(64 * number)), line)
+            b.call(ask, [place, _i32()(0), _i32()(3), _i32()(1)])
+
+
+# Bytes fetched with four keys, and with one value. Spread so, memory is read while numbers are worked on.
+KEYS_FETCH, VALUE_FETCH = 3 * 64, 64
 
 
 def _products(width: int) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def products(typing: Any, q: Any, k: Any, out: Any, count: Any, soon: Any) -> Any:
-        """Products of one float32 query [E] with `count` bfloat16 keys [T, E], four at a time. soon: the address of `count`
-        rows to fetch meanwhile.
+        """Products of one float32 query [E] with `count` bfloat16 keys [T, E], four at a time. soon: an address from which on
+        KEYS_FETCH bytes are fetched for every four keys.
         """
 
         def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             q, k, out, count, soon = arguments
             lanes, index = _Lanes(builder, width), count.type
-            query = builder.load(builder.inttoptr(q, lanes.reals.as_pointer()), align=4)
+            query = lanes.read(q)
             out = builder.inttoptr(out, _f32().as_pointer())
             fours = builder.lshr(count, index(2))
             with cgutils.for_range(builder, fours, intp=index) as loop:
                 first = builder.shl(loop.index, index(2))
-                rows = [builder.add(first, index(i)) for i in range(4)]
-                for row in rows:
-                    lanes.fetch(soon, row)
-                sums = lanes.four_sums([builder.fmul(query, lanes.row(k, row)) for row in rows])
+                lanes.fetch(builder.add(soon, builder.mul(loop.index, index(KEYS_FETCH))), KEYS_FETCH // 64)
+                rows = (builder.add(first, index(i)) for i in range(4))
+                sums = lanes.four_sums([lanes.product(query, lanes.row(k, row)) for row in rows])
                 place = builder.bitcast(builder.gep(out, [first]), ir.VectorType(_f32(), 4).as_pointer())
                 builder.store(sums, place, align=4)
             with cgutils.for_range_slice(builder, builder.shl(fours, index(2)), count, index(1), index) as (row, _):
-                sums = lanes.folded(builder.fmul(query, lanes.row(k, row)), width, 1)
-                builder.store(builder.extract_element(sums, _i32()(0)), builder.gep(out, [row]))
+                builder.store(lanes.sum(lanes.product(query, lanes.row(k, row))), builder.gep(out, [row]))
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, types.int64, types.int64, types.int64), build
@@ -281,24 +316,27 @@ def _products(width: int) -> Any:
 
 def _mixture(width: int) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
-    def mixture(typing: Any, shares: Any, v: Any, out: Any, count: Any) -> Any:
-        """Add `count` bfloat16 values [T, E], times their float32 shares [T], to float32 sums [E], in order."""
+    def mixture(typing: Any, shares: Any, v: Any, out: Any, count: Any, soon: Any) -> Any:
+        """Add `count` bfloat16 values [T, E], times their float32 shares [T], to float32 sums [E], in order. soon: an address
+        from which on VALUE_FETCH bytes are fetched for every value.
+        """
 
         def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            shares, v, out, count = arguments
-            lanes = _Lanes(builder, width)
-            out = builder.inttoptr(out, lanes.reals.as_pointer())
+            shares, v, out, count, soon = arguments
+            lanes, index = _Lanes(builder, width), count.type
             shares = builder.inttoptr(shares, _f32().as_pointer())
-            sums = cgutils.alloca_once(builder, lanes.reals)
-            builder.store(builder.load(out, align=4), sums)
-            fused = lanes.function("fma", lanes.reals, [lanes.reals] * 3)
-            with cgutils.for_range(builder, count, intp=count.type) as loop:
+            sums = [cgutils.alloca_once(builder, lanes.reals) for _ in range(width // LANES)]
+            for number, place in zip(lanes.read(out), sums, strict=True):
+                builder.store(number, place)
+            with cgutils.for_range(builder, count, intp=index) as loop:
+                lanes.fetch(builder.add(soon, builder.mul(loop.index, index(VALUE_FETCH))), VALUE_FETCH // 64)
                 share = lanes.repeated(builder.load(builder.gep(shares, [loop.index])))
-                builder.store(builder.call(fused, [share, lanes.row(v, loop.index), builder.load(sums)]), sums)
-            builder.store(builder.load(sums), out, align=4)
+                for numbers, place in zip(lanes.row(v, loop.index), sums, strict=True):
+                    builder.store(lanes.fma(share, numbers, builder.load(place)), place)
+            lanes.write([builder.load(place) for place in sums], out)
             return context.get_dummy_value()
 
-        return types.void(types.int64, types.int64, types.int64, types.int64), build
+        return types.void(types.int64, types.int64, types.int64, types.int64, types.int64), build
 
     return mixture
 
