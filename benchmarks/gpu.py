@@ -86,26 +86,26 @@ def variants(device: str, quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "recompute layers", {"recompute": "layers"}
         yield "recompute layers, offload both", {"recompute": "layers", "offload": "both"}
         return
-    best: dict[str, Any] = {"compile": True, "attention": "varlen"}
+    best: dict[str, Any] = {"kernels": "compiled", "attention": "varlen"}
     yield "compiled, varlen", best
-    yield "eager, sdpa", {"compile": False, "attention": "sdpa"}
+    yield "eager, sdpa", {"kernels": "torch", "attention": "sdpa"}
     yield "compiled, varlen, recompute layers", {**best, "recompute": "layers"}
     if quick:
         return
-    yield "eager, varlen", {"compile": False, "attention": "varlen"}
-    yield "compiled, flex", {"compile": True, "attention": "flex"}
+    yield "eager, varlen", {"kernels": "torch", "attention": "varlen"}
+    yield "compiled, flex", {"kernels": "compiled", "attention": "flex"}
     yield "compiled, varlen, recompute attention", {**best, "recompute": "attention"}
     yield "compiled, varlen, recompute layers, offload both", {**best, "recompute": "layers", "offload": "both"}
     yield "compiled, varlen, deterministic", {**best, "deterministic": True}
     if any(importlib.util.find_spec(name) for name in ("flash_attn_interface", "flash_attn")):
-        yield "compiled, flash", {"compile": True, "attention": "flash"}
+        yield "compiled, flash", {"kernels": "compiled", "attention": "flash"}
     if importlib.util.find_spec("liger_kernel"):
-        yield "liger, varlen", {"compile": False, "attention": "varlen", "kernels": "liger"}
+        yield "liger, varlen", {"kernels": "liger", "attention": "varlen"}
 
 
 def cases(args: argparse.Namespace) -> list[Case]:
     """Every model at the first number of tokens, then its best settings at the others."""
-    base = replace(one_gpu(), compile=False) if args.device == "cuda" else Machine(threads=2)
+    base = replace(one_gpu(), kernels="torch") if args.device == "cuda" else Machine(threads=2)
     found = [
         Case(model, label, replace(base, micro_tokens=args.tokens[0], **settings))
         for model in args.models

@@ -1,4 +1,5 @@
-"""One optimizer step on several gloo ranks: python parallel_ranks.py FOLDER SIZE…; writes FOLDER/<size>-<sharding>.pt each.
+"""One optimizer step on several gloo ranks: python parallel_ranks.py FOLDER SIZE…; writes FOLDER/<size>-<sharding>.pt each,
+and FOLDER/<size>-<sharding>-context<n>.pt where n ranks compute a micro-batch together.
 
 One interpreter loads torch, then forks the ranks of each size in turn: a fork costs nothing, an import seconds.
 """
@@ -68,9 +69,22 @@ def scored_batches(parts: Sequence[Sequence[int]]) -> list[ScoredPairBatch]:
     return [ScoredPairBatch(sequences(_halves(p)), torch.tensor([0.5 * i for i in p])) for p in parts]
 
 
+def long_batches(parts: Sequence[Sequence[int]]) -> list[TokenBatch]:
+    """Rows of hundreds of tokens that share beginnings; one is longer than a rank's share of its batch."""
+    rows = [torch.cat([torch.arange(60) % 17, torch.arange(30 + 140 * i) * (i + 3) % 400]) for i in range(5)]
+    found = []
+    for part in parts:
+        tokens = torch.nn.utils.rnn.pad_sequence([rows[i] for i in part], batch_first=True)
+        lengths = torch.tensor([len(rows[i]) for i in part])
+        at = torch.arange(tokens.shape[1])
+        found.append(TokenBatch(Sequences(tokens, lengths, (at > 50) & (at < lengths[:, None]))))
+    return found
+
+
 CASES: dict[str, tuple[Any, Callable[[Any], list[Any]], Any]] = {
     "sft mean": (SFTLoss("mean"), demo_batches, ROWS),
     "sft sum": (SFTLoss("sum"), demo_batches, ROWS),
+    "long": (SFTLoss("mean"), long_batches, ((0, 1, 2), (4,), (3, 1))),
     "dpo": (DPO(), pair_batches, PAIRS),
     "bradley-terry": (BradleyTerry(use_margin=True), scored_batches, PAIRS),
 }
@@ -85,9 +99,17 @@ class Broken(SFTLoss):
         return SFTLoss.total(self, logp_BT, batch) * scale
 
 
-def machine(size: int, sharding: Any) -> Machine:
+# How many ranks compute a micro-batch together, by sharding, for each number of ranks.
+TEAMS: dict[int, list[tuple[Any, int]]] = {
+    1: [("replicated", 1)],
+    2: [("replicated", 1), ("full", 1), ("replicated", 2), ("full", 2)],
+    4: [("replicated", 1), ("full", 1), ("hybrid", 1), ("replicated", 2), ("full", 4), ("hybrid", 2)],
+}
+
+
+def machine(size: int, sharding: Any, context: int) -> Machine:
     nodes = 2 if sharding == "hybrid" else 1
-    return Machine(processes=size // nodes, nodes=nodes, sharding=sharding)
+    return Machine(processes=size // nodes, nodes=nodes, sharding=sharding, context=context)
 
 
 def learner(folder: Path, where: Machine, dtype: torch.dtype, *, reward: bool = False) -> Learner:
@@ -156,8 +178,8 @@ def reference(folder: Path, where: Machine, label: str) -> Tensor:
     return reference_logprobs(policy, rows, context(folder, f"reference-{label}-{rank}", where))
 
 
-def everything(folder: Path, size: int, sharding: str) -> dict[str, Any]:
-    where, label = machine(size, sharding), f"{size}-{sharding}"
+def everything(folder: Path, where: Machine, label: str) -> dict[str, Any]:
+    size = where.processes * where.nodes
     found: dict[str, Any] = {}
     for dtype in (torch.float64, torch.float32):
         for case in CASES:
@@ -175,10 +197,11 @@ def run(folder: Path, rank: int, size: int, store: str) -> None:
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         made: Any = distributed
         distributed.init_process_group("gloo", store=made.FileStore(store, size), rank=rank, world_size=size)
-    for sharding in ["replicated"] if size == 1 else ["replicated", "full"] + ["hybrid"] * (size == 4):
-        found = everything(folder, size, sharding)
+    for sharding, context in TEAMS[size]:
+        label = f"{size}-{sharding}" + (f"-context{context}" if context > 1 else "")
+        found = everything(folder, machine(size, sharding, context), label)
         if rank == 0:
-            torch.save(found, folder / f"{size}-{sharding}.pt")
+            torch.save(found, folder / f"{label}.pt")
     if size > 1:
         distributed.destroy_process_group()
 

@@ -46,7 +46,7 @@ burnish: from a base model to a better one, with every number traceable
   burnish paraphrases DIR             … and those in other words
 
 RECIPE is a .py file with a function `recipe`, or the name of one in recipes/.
-`burnish COMMAND --help` lists flags, `burnish run RECIPE --help` a recipe's too."""
+`burnish COMMAND --help` lists flags, `burnish run RECIPE --help` a recipe's."""
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "show": Show,

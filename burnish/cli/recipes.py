@@ -83,22 +83,20 @@ def plan(file: Path, root: Stage, flags: WhereAndWhat, words: Sequence[str]) -> 
 def run(file: Path, root: Stage, flags: WhereAndWhether, words: Sequence[str]) -> int:
     """`burnish run`."""
     from burnish.pipeline.run import run as run_recipe
-    from burnish.train.trackers import check
+    from burnish.train.trackers import trackers
 
-    where = machine(flags.machine)
-    if flags.track:
-        where = dataclasses.replace(where, track=flags.track)
-    check(where)
+    track = trackers(flags.track)
     folder = run_recipe(
         root,
         runs=flags.runs,
-        machine=where,
+        machine=machine(flags.machine),
         data=flags.data,
         cache=flags.cache,
         until=flags.until,
         rebuild=flags.rebuild,
         yes=flags.yes,
         modules=(file,),
+        track=track,
     )
     _tell_end(folder, flags.json)
     return 0

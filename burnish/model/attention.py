@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from burnish.model.gpu_attention import Layout, layout_attention
+from burnish.model.gpu_attention import Gather, Layout, layout_attention
 
 NAME = "burnish"
 BLOCK = 128  # Queries of one block; keys after its last are not read, so half of a short document is skipped.
@@ -82,6 +82,7 @@ class Slots:
     token_N: the slot in which each packed token belongs to its own document.
     real_M1: 1 for slots that hold a token, 0 for padding.
     copies:  (tokens, slots) of tokens that other documents continue; each token at most once in one of them.
+    away:    tokens whose own document is not here.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -89,11 +90,13 @@ class Slots:
     token_N: Tensor
     real_M1: Tensor
     copies: tuple[tuple[Tensor, Tensor], ...] = ()
+    away: Tensor | None = None
     _heads: dict[int, Any] = field(default_factory=dict, repr=False)
 
-    def heads(self, count: int) -> tuple[Tensor, Tensor, Tensor, tuple[tuple[Tensor, Tensor], ...]]:
+    def heads(self, count: int) -> tuple[Tensor, Tensor, Tensor, tuple[tuple[Tensor, Tensor], ...], Tensor | None]:
         """The padded order of rows (token, head), heads outside positions: [M*count] row in each slot, [N*count] slot of
-        each row, [M*count, 1] whether a slot is real, and copies. Attention then takes every (document, head) as one matrix.
+        each row, [M*count, 1] whether a slot is real, copies, and rows that are away. Attention then takes every
+        (document, head) as one matrix.
         """
         if count not in self._heads:
             head = torch.arange(count, device=self.slot_M.device)
@@ -112,7 +115,8 @@ class Slots:
 
             there, real = spread(self.slot_M)[order], self.real_M1.expand(-1, count).flatten()[order]
             copies = tuple((spread(tokens), place[spread(slots)]) for tokens, slots in self.copies)
-            self._heads[count] = (there, place[spread(self.token_N)], real[:, None], copies)
+            away = None if self.away is None else spread(self.away)
+            self._heads[count] = (there, place[spread(self.token_N)], real[:, None], copies, away)
         return self._heads[count]  # type: ignore[no-any-return]
 
 
@@ -120,11 +124,14 @@ class Slots:
 class Documents:
     """Where documents lie in a packed row and how they are padded into groups. Queries and keys share their slots where no
     document continues another.
+
+    gather: what makes of the keys and values here those of all ranks that share the row; None where there is one.
     """
 
     groups: tuple[Group, ...]
     queries: Slots
     keys: Slots
+    gather: Gather | None = None
 
     @classmethod
     def of(
@@ -135,19 +142,31 @@ class Documents:
         parents: the earlier document that each document continues, if any: its tokens see that one whole, and what that
         one continues, then themselves causally.
         """
-        paths = _paths(lengths, parents)
+        return cls.seeing(_paths(lengths, parents), sum(lengths), device)
+
+    @classmethod
+    def seeing(
+        cls, paths: Sequence[tuple[range, ...]], tokens: int, device: torch.device | str, *, first: int = 0,
+        keys: int | None = None, gather: Gather | None = None,
+    ) -> Documents:  # fmt: skip
+        """The layout for documents of which each sees some spans of tokens, the last of them its own.
+
+        Where several ranks share a row, the tokens here are those from `first` up to `first + tokens` of all `keys`, and
+        every document's own span is among them.
+        """
         batches = _alike(paths)
         groups = tuple(
             Group(max(len(paths[i][-1]) for i in batch), max(_total(paths[i]) for i in batch),
                   tuple(_total(paths[i][:-1]) for i in batch))
             for batch in batches
         )  # fmt: skip
-        own = [[paths[i][-1:] for i in batch] for batch in batches]
-        queries = _slots(own, [group.queries for group in groups], sum(lengths), device)
-        if all(group.square for group in groups):
+        own = [[(range(paths[i][-1].start - first, paths[i][-1].stop - first),) for i in batch] for batch in batches]
+        queries = _slots(own, [group.queries for group in groups], tokens, device)
+        if keys is None and all(group.square for group in groups):
             return cls(groups, queries, queries)
         whole = [[paths[i] for i in batch] for batch in batches]
-        return cls(groups, queries, _slots(whole, [group.keys for group in groups], sum(lengths), device))
+        seen = _slots(whole, [group.keys for group in groups], tokens if keys is None else keys, device)
+        return cls(groups, queries, seen, gather)
 
 
 def _paths(lengths: Sequence[int], parents: Sequence[int | None]) -> list[tuple[range, ...]]:
@@ -195,7 +214,7 @@ def _slots(
     """Slots for documents that are given as spans of packed tokens, the last of them their own."""
     slots: list[Tensor] = []
     real: list[Tensor] = []
-    token_N = torch.zeros(tokens, dtype=torch.long)
+    token_N = torch.full((tokens,), -1)
     copies: list[tuple[list[Tensor], list[Tensor]]] = []
     times: dict[range, int] = {}
     used = 0
@@ -220,7 +239,8 @@ def _slots(
     real_M1 = torch.cat([*real, empty.bool()])[:, None].to(device)
     shapes = tuple((len(group), length) for group, length in zip(groups, rows, strict=True))
     joined = tuple((torch.cat(a).to(device), torch.cat(b).to(device)) for a, b in copies)
-    return Slots(shapes, slot_M, token_N.to(device), real_M1, joined)
+    away = (token_N < 0).nonzero()[:, 0].to(device)
+    return Slots(shapes, slot_M, token_N.clamp_(min=0).to(device), real_M1, joined, away if len(away) else None)
 
 
 class _Pad(torch.autograd.Function):
@@ -235,8 +255,10 @@ class _Pad(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         # One to one on real slots, so the gradient is a gather too. Padded slots get none: no real query sees them and
         # their own outputs are thrown away.
-        _, inverse, _, copies = ctx.slots.heads(ctx.heads)
+        _, inverse, _, copies, away = ctx.slots.heads(ctx.heads)
         found = grad.index_select(0, inverse)
+        if away is not None:
+            found.index_fill_(0, away, 0.0)
         if copies:
             wide = found.to(torch.promote_types(found.dtype, torch.float32))
             for tokens, slots in copies:
@@ -255,7 +277,7 @@ class _Unpad(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_NE: Tensor) -> tuple[Tensor, None, None]:
-        there, _, real, _ = ctx.slots.heads(ctx.heads)
+        there, _, real, _, _ = ctx.slots.heads(ctx.heads)
         rows = grad_NE.reshape(grad_NE.shape[0] * ctx.heads, -1).index_select(0, there)
         return rows.mul_(real), None, None
 
@@ -326,6 +348,8 @@ def attend(
     window: at most this many tokens back, the token itself included (sliding-window layers).
     """
     shared = heads[1]
+    if documents.gather is not None:
+        key_NE, value_NE = documents.gather(key_NE, value_NE)
     pad: Any = _Pad.apply
     query = pad(query_NE, documents.queries, shared)
     key, value = (pad(x, documents.keys, shared) for x in (key_NE, value_NE))

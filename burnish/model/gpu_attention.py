@@ -24,6 +24,8 @@ from torch import Tensor
 from burnish.errors import MissingExtra
 
 BLOCK = 128  # Tokens of a block of flex attention's mask.
+# The keys and values here, one row a token, to those of all ranks that share a packed row.
+Gather = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Kernel(Protocol):
@@ -54,11 +56,13 @@ class Ragged:
     continues it.
 
     keys_M: the packed token of each key, or None where keys are the packed tokens themselves.
+    gather: as in `burnish.model.attention.Documents`.
     """
 
     spans: Spans
     keys_M: Tensor | None
     kernel: Kernel
+    gather: Gather | None = None
 
     @classmethod
     def of(
@@ -67,8 +71,18 @@ class Ragged:
         """The layout for documents packed in this order; parents[i] is the earlier document that document i continues."""
         starts = _starts(lengths)
         rows = [_rows(starts, i, parents) for i in range(len(lengths)) if lengths[i]]
+        return cls.seeing(rows, device, kernel)
+
+    @classmethod
+    def seeing(
+        cls, rows: Sequence[tuple[range, ...]], device: torch.device | str, kernel: Kernel, gather: Gather | None = None
+    ) -> Ragged:
+        """The layout for documents of which each sees some spans of tokens, the last of them its own; own spans lie in order.
+
+        With `gather`, spans are of the tokens of all ranks, and own spans are those of a share of them.
+        """
+        copied = gather is not None or any(len(row) > 1 for row in rows)
         keys = [sum(len(part) for part in row) for row in rows]
-        copied = any(len(row) > 1 for row in rows)
         index = [torch.arange(part.start, part.stop) for row in rows for part in row] if copied else []
         sizes = [len(row[-1]) for row in rows]
 
@@ -76,13 +90,15 @@ class Ragged:
             return torch.tensor(_starts(counts), dtype=torch.int32, device=device)
 
         spans = Spans(bounds(sizes), bounds(keys), max(sizes, default=0), max(keys, default=0))
-        return cls(spans, torch.cat(index).to(device) if copied else None, kernel)
+        return cls(spans, torch.cat(index).to(device) if copied else None, kernel, gather)
 
     def attend(
         self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, scaling: float, window: int | None
     ) -> Tensor:
         """[N, H, E] in the values' type."""
         query, key = query_NHE.to(value_NKE.dtype), key_NKE.to(value_NKE.dtype)
+        if self.gather is not None:
+            key, value_NKE = self.gather(key, value_NKE)
         if self.keys_M is not None:
             key, value_NKE = key.index_select(0, self.keys_M), value_NKE.index_select(0, self.keys_M)
         return self.kernel(query, key, value_NKE, self.spans, scaling, window)
@@ -178,7 +194,12 @@ def layout(
     """The layout of a packed row for one of `Machine.packed_attention`'s kernels. Raises MissingExtra for absent "flash"."""
     if kind == "flex":
         return Blocks.of(lengths, device, parents)
-    return Ragged.of(lengths, device, flash_kernel() if kind == "flash" else varlen_kernel, parents)
+    return Ragged.of(lengths, device, kernel_of(kind), parents)
+
+
+def kernel_of(kind: Literal["varlen", "flash"]) -> Kernel:
+    """The kernel of that name. Raises MissingExtra where "flash" is not installed."""
+    return flash_kernel() if kind == "flash" else varlen_kernel
 
 
 def layout_attention(

@@ -127,7 +127,7 @@ def _liger(model: Any) -> None:
     if model.config.model_type not in patches.MODEL_TYPE_TO_APPLY_LIGER_FN:
         raise ModelError(
             f"Liger has no kernels for {type(model).__name__}, so kernels='liger' would change nothing.\n"
-            "  Set kernels='torch' on the Machine, and compile=True for the same fusions."
+            "  Set kernels='compiled' on the Machine for the same fusions, or 'torch'."
         )
     # Liger also replaces the classes that later models of this process would be made of; those are put back.
     source = vars(sys.modules[type(model).__module__])

@@ -25,17 +25,32 @@ BUCKET = 32 << 20  # Bytes of gradients summed over ranks at a time.
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among its peers: `rank` of `size`, counted from 0. Every method must be called by all of them."""
+    """This process among its peers: `rank` of `size`, counted from 0. Every method must be called by all of them.
+
+    team: how many neighbouring ranks compute a micro-batch together; they take the same ones and find the same numbers.
+    """
 
     rank: int = 0
     size: int = 1
+    team: int = 1
 
     @classmethod
-    def current(cls) -> Ranks:
-        """Those of torch's default process group; the only rank where there is none."""
+    def current(cls, machine: Machine | None = None) -> Ranks:
+        """Those of torch's default process group; the only rank where there is none. machine: what forms their teams."""
         if not distributed.is_available() or not distributed.is_initialized():
             return cls()
-        return cls(distributed.get_rank(), distributed.get_world_size())
+        team = machine.team if machine and distributed.get_world_size() > 1 else 1
+        return cls(distributed.get_rank(), distributed.get_world_size(), team)
+
+    @property
+    def teams(self) -> int:
+        """How many micro-batches are computed at a time."""
+        return self.size // self.team
+
+    @property
+    def own_team(self) -> int:
+        """The number of this rank's team, from 0."""
+        return self.rank // self.team
 
     @property
     def first(self) -> bool:
@@ -77,24 +92,38 @@ def either(values_N: Tensor, others_N: Tensor) -> Tensor:
 
 
 def deal(sizes: Sequence[int], ranks: Ranks) -> list[int | None]:
-    """The numbers of the batches that this rank takes, heaviest first; a single rank takes all in their order.
+    """The numbers of the batches that this rank's team takes, heaviest first; a single team takes all in their order.
 
-    sizes: tokens of each batch. They are dealt in rounds, heaviest first: in each, the heaviest goes to the rank that has the
-    least. So all ranks work on batches of like size at the same time. A None is a round in which this rank has nothing to do.
+    sizes: tokens of each batch. They are dealt in rounds, heaviest first: in each, the heaviest goes to the team that has the
+    least. So all teams work on batches of like size at the same time. A None is a round in which this team has nothing to do.
     """
-    if ranks.size == 1:
+    if ranks.teams == 1:
         return list(range(len(sizes)))
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
-    loads = [0] * ranks.size
+    loads = [0] * ranks.teams
     own: list[int | None] = []
-    for start in range(0, len(order), ranks.size):
-        batches = order[start : start + ranks.size]
-        takers = sorted(range(ranks.size), key=lambda rank: (loads[rank], rank))
+    for start in range(0, len(order), ranks.teams):
+        batches = order[start : start + ranks.teams]
+        takers = sorted(range(ranks.teams), key=lambda team: (loads[team], team))
         taken = dict(zip(takers, batches, strict=False))
-        for rank, batch in taken.items():
-            loads[rank] += sizes[batch]
-        own.append(taken.get(ranks.rank))
+        for team, batch in taken.items():
+            loads[team] += sizes[batch]
+        own.append(taken.get(ranks.own_team))
     return own
+
+
+def grid(machine: Machine) -> Any:
+    """All ranks as a mesh of torch's: "data" (teams) by "context" by "tensor", neighbours in the last. All ranks call it."""
+    return _grid(machine.device, machine.context, machine.tensor, distributed.group.WORLD)
+
+
+@functools.cache
+def _grid(device: str, context: int, tensor: int, world: Any) -> Any:
+    """Process groups are made once for each world."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    shape = (distributed.get_world_size(world) // (context * tensor), context, tensor)
+    return init_device_mesh(device, shape, mesh_dim_names=("data", "context", "tensor"))
 
 
 def padding() -> Sequences:

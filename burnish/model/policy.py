@@ -5,12 +5,13 @@ Shapes: B rows, T positions, N packed tokens, K counted positions, D width, V vo
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,14 +23,15 @@ from burnish.model.adapter import merge_adapter
 from burnish.model.attention import Documents, packing, register
 from burnish.model.candidates import candidate_logits, likeliest, likeliest_of, partition_logprobs, split_logits
 from burnish.model.checkpoint import weight_errors
+from burnish.model.context_parallel import Share, Team, cut
 from burnish.model.folder import base_of, check_folder, is_adapter, tokenizer_folder
-from burnish.model.gpu_attention import BLOCK, Layout, layout
+from burnish.model.gpu_attention import BLOCK, Layout, kernel_of, layout
 from burnish.model.head import token_logprobs
 from burnish.model.layers import arrange, waiting
 from burnish.model.llama import NarrowWeights, PackedLlama, supports
 from burnish.model.lora import plain_state, plain_weights
 from burnish.model.parallel import Ranks, Sharded, whole, whole_weights
-from burnish.model.sharing import LEAST, PackedRows, pack_rows
+from burnish.model.sharing import LEAST, pack_rows
 from burnish.model.trains import Trains
 from burnish.pipeline.machine import Machine
 from burnish.text.render import Renderer
@@ -53,6 +55,7 @@ class Policy:
         self.model, self.renderer, self.machine = model, renderer, machine
         self.model.eval()
         self._packs: bool | None = None
+        self._team = Team.of(machine)
         self._sharded: Sharded | None = None
         self._narrow = NarrowWeights()
         own_layers = self.device.type == "cpu" and machine.packed_attention == "sdpa" and not machine.compile
@@ -102,7 +105,10 @@ class Policy:
         model.requires_grad_(trainable)
         if trainable and trains is not None:
             trains.attach(model, seed=seed, machine=machine)
-        return cls(model.to(machine.device), Renderer(tokenizer, chat_format), machine)
+        made = cls(model.to(machine.device), Renderer(tokenizer, chat_format), machine)
+        if made._team:
+            made._packs = made.packs
+        return made
 
     @property
     def context(self) -> int:
@@ -128,9 +134,18 @@ class Policy:
 
     @property
     def packs(self) -> bool:
-        """Whether the model keeps packed documents apart and has a plain linear head: measured once on two documents."""
+        """Whether the model keeps packed documents apart and has a plain linear head: measured once on two documents.
+
+        Raises ModelError where it does not and several ranks are to share its rows.
+        """
         if self._packs is None:
-            self._packs = self._measure_packing()
+            packs = self._measure_packing()
+            if self._team and not packs:
+                raise ModelError(
+                    f"{type(self.model).__name__} does not keep packed documents apart, so its rows cannot be shared by the "
+                    f"{self._team.size} processes of Machine(context={self._team.size}).\n  Set context=1, or train another model."
+                )
+            self._packs = packs
         return self._packs
 
     def to(self, dtype: torch.dtype) -> Policy:
@@ -172,8 +187,14 @@ class Policy:
         if not len(ids_Kk):
             return out
         if self.packs:
-            hidden_KD, weight, narrow = self._head_inputs(tokens, mask)
-            own_Kk, rest_KM = candidate_logits(hidden_KD, weight, ids_Kk, inverses=inverses, narrow_VD=narrow)
+            weight, narrow = self._head()
+            own_Kk, rest_KM = self._read(
+                tokens,
+                mask.roll(-1, 1),
+                lambda hidden_RD, index_R: candidate_logits(
+                    hidden_RD, weight, ids_Kk[index_R], inverses=inverses, narrow_VD=narrow
+                ),
+            )
         else:
             own_Kk, rest_KM = split_logits(self._padded_logits(tokens, mask), ids_Kk, inverses=inverses)
         plain = partition_logprobs(own_Kk, rest_KM[:, 0], 1.0)
@@ -188,7 +209,13 @@ class Policy:
         tokens, mask = sequences.tokens_BT.to(self.device), sequences.mask_BT.to(self.device)
         known, target_K = len(self.renderer.tokenizer), tokens[mask]
         if self.packs:
-            return likeliest_of(*self._head_inputs(tokens, mask), target_K, k, known, 1 / temperature)
+            head, inverse = self._head(), 1 / temperature
+            ids_Kk, logp_Kk1 = self._read(
+                tokens,
+                mask.roll(-1, 1),
+                lambda hidden_RD, index_R: likeliest_of(hidden_RD, *head, target_K[index_R], k, known, inverse),
+            )
+            return ids_Kk, logp_Kk1
         logits_KV = self._padded_logits(tokens, mask)
         ids_Kk = likeliest(logits_KV, target_K, k, known)
         own_Kk, rest_K1 = split_logits(logits_KV, ids_Kk, inverses=[1 / temperature])
@@ -259,53 +286,76 @@ class Policy:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self._compute)
 
-    def states(self, sequences: Sequences, at_BT: Tensor) -> Tensor:
-        """[K, D] last hidden states at the positions where at_BT is True, in row order; after the final norm. Differentiable.
+    def states(
+        self, sequences: Sequences, at_BT: Tensor, read: Callable[[Tensor], Tensor] = lambda states: states
+    ) -> Tensor:
+        """[K, …] what `read` makes of the last hidden states [R, D] at the positions where at_BT is True, in row order; after
+        the final norm. Differentiable. Without `read` the states themselves.
 
+        read: looks at each state alone, and at any weight. Where ranks share a row, each reads the states it has.
         float32 (float64 for a float64 policy), computed packed where the model allows it, as log-probs are.
         """
         tokens, at = sequences.tokens_BT.to(self.device), at_BT.to(self.device)
         if self.packs:
-            return self._packed_states(tokens, at).to(self._wide)
+            return self._read(tokens, at, lambda hidden_RD, _: (read(hidden_RD.to(self._wide)),))[0]
         inside_BT = torch.arange(tokens.shape[1], device=self.device) < sequences.lengths_B.to(self.device)[:, None]
         with self._autocast():
             hidden_BTD = self.model.base_model(
                 input_ids=tokens, attention_mask=inside_BT.long(), use_cache=False
             ).last_hidden_state
         chosen_KD: Tensor = hidden_BTD[at].to(self._wide)
-        return chosen_KD
+        return read(chosen_KD)
 
     def _packed(self, tokens_BT: Tensor, mask_BT: Tensor, temperature: float) -> Tensor:
         """[K] log-probs at the masked positions in row order, from one packed row."""
-        hidden_KD, weight, narrow = self._head_inputs(tokens_BT, mask_BT)
-        return token_logprobs(hidden_KD, weight, tokens_BT[mask_BT], temperature=temperature, narrow_VD=narrow)
+        weight, narrow = self._head()
+        target_K = tokens_BT[mask_BT]
 
-    def _head_inputs(self, tokens_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The states [K, D] that predict the masked tokens, in row order, from one packed row; the head's weight [V, D], and
-        the same in the type of the matrix products.
-        """
+        def read(hidden_RD: Tensor, index_R: Tensor) -> tuple[Tensor]:
+            return (
+                token_logprobs(hidden_RD, weight, target_K[index_R], temperature=temperature, narrow_VD=narrow),
+            )
+
         # A token's log-prob comes from the state before it.
-        hidden_KD = self._packed_states(tokens_BT, mask_BT.roll(-1, 1))
+        return self._read(tokens_BT, mask_BT.roll(-1, 1), read)[0]
+
+    def _head(self) -> tuple[Tensor, Tensor]:
+        """The head's weight [V, D], and the same in the type of the matrix products."""
         weight = self.model.get_output_embeddings().weight
-        return hidden_KD, weight, self._narrow.of([weight], self._compute)
+        return weight, self._narrow.of([weight], self._compute)
 
-    def _packed_states(self, tokens_BT: Tensor, at_BT: Tensor) -> Tensor:
-        """[K, D] hidden states where at_BT is True, in row order, from one packed row; equal beginnings are computed once."""
+    def _read(
+        self, tokens_BT: Tensor, at_BT: Tensor, read: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """[K, …] what `read` makes of the hidden states where at_BT is True, in row order, from one packed row.
+
+        read: takes states [R, D] and which of all K they are [R], and looks at each state alone. Where ranks share the row,
+        each reads the states it has, and all get everything.
+        """
         rows = pack_rows(tokens_BT, at_BT)
-        if self._fast is None:
-            return self._hidden(rows).index_select(0, rows.places_K)
-        documents = Documents.of(rows.lengths, self.device, rows.parents)
-        return self._fast.hidden(rows.tokens_N, rows.positions_N, documents, rows.places_K, self._compute)
+        # Whether the model packs is measured on whole rows.
+        if self._team is None or not self._packs:
+            layout_of = functools.partial(self._layout, rows.lengths, rows.parents)
+            hidden_KD = self._states(rows.tokens_N, rows.positions_N, rows.places_K, layout_of)
+            return read(hidden_KD, torch.arange(len(hidden_KD), device=self.device))
+        share = cut(rows, self._team, BLOCK if self.machine.compile else 1)
+        layout_of = functools.partial(self._share_layout, share)
+        hidden_RD = self._states(share.tokens_S, share.positions_S, share.places_R, layout_of)
+        return tuple(share.joined(found) for found in read(hidden_RD, share.index_R))
 
-    def _hidden(self, rows: PackedRows) -> Tensor:
-        """[N or more, D] states by transformers' own layers; what follows the N tokens is padding."""
-        tokens_N, positions_N, lengths = rows.tokens_N, rows.positions_N, rows.lengths
+    def _states(
+        self, tokens_N: Tensor, positions_N: Tensor, places_R: Tensor, layout_of: Callable[[int], Documents | Layout]
+    ) -> Tensor:
+        """[R, D] hidden states of packed tokens at these places; layout_of: so many tokens of padding to where documents lie."""
+        if self._fast is not None:
+            documents: Any = layout_of(0)
+            return self._fast.hidden(tokens_N, positions_N, documents, places_R, self._compute)
+        short = 0
         if self.machine.compile or self.machine.packed_attention == "flex":
             # Kernels like round numbers, and one document of padding changes nothing for the others.
             short = -len(tokens_N) % BLOCK
             tokens_N, positions_N = (functional.pad(x, (0, short)) for x in (tokens_N, positions_N))
-            lengths = [*lengths, short]
-        documents = self._layout(lengths, [*rows.parents, *([None] * (len(lengths) - len(rows.parents)))])
+        documents = layout_of(short)
         with packing(), waiting(self.machine), self._autocast():
             hidden: Tensor = self.model.base_model(
                 input_ids=tokens_N[None],
@@ -314,16 +364,25 @@ class Policy:
                 use_cache=False,
                 documents=documents,
             ).last_hidden_state
-        return hidden[0]
+        return hidden[0].index_select(0, places_R)
 
-    def _layout(self, lengths: list[int], parents: list[int | None]) -> Documents | Layout:
-        """Where documents lie, in the form of the attention that this machine and this type have."""
-        kind = self.machine.packed_attention
-        if kind in ("varlen", "flash") and not _has_flash(self.device, self._compute):
-            kind = "sdpa"
-        if kind == "sdpa":
+    def _layout(self, lengths: list[int], parents: list[int | None], padding: int) -> Documents | Layout:
+        """Where documents lie, in the form of the attention that runs here, with one of padding behind them."""
+        lengths, parents = [*lengths, padding], [*parents, None]
+        if self._attention == "sdpa":
             return Documents.of(lengths, self.device, parents)
-        return layout(kind, lengths, self.device, parents)
+        return layout(self._attention, lengths, self.device, parents)
+
+    def _share_layout(self, share: Share, padding: int) -> Documents | Layout:
+        """The same for a rank's share of a row, which has its padding already."""
+        kind = self._attention
+        return share.layout(kernel_of(kind) if kind in ("varlen", "flash") else None)
+
+    @property
+    def _attention(self) -> Literal["sdpa", "varlen", "flex", "flash"]:
+        """The packed attention of this machine and this type."""
+        kind = self.machine.packed_attention
+        return "sdpa" if kind in ("varlen", "flash") and not _has_flash(self.device, self._compute) else kind
 
     def _padded(self, tokens_BT: Tensor, mask_BT: Tensor, temperature: float) -> Tensor:
         """The same from a right-padded batch and the model's own head: slower, right for any causal LM."""

@@ -104,8 +104,8 @@ class RewardModel:
         out_B = torch.zeros(len(mask_BT), dtype=weight.dtype, device=self.policy.device)
         if not bool(live_B.any()):
             return out_B
-        states_KD = self.policy.states(sequences, at_BT)
-        return out_B.masked_scatter(live_B, (states_KD.to(weight.dtype) @ weight.T)[:, 0])
+        found_K1 = self.policy.states(sequences, at_BT, lambda states: states.to(weight.dtype) @ weight.T)
+        return out_B.masked_scatter(live_B, found_K1[:, 0])
 
     @torch.no_grad()
     def rewards(
@@ -181,8 +181,9 @@ class ValueModel(RewardModel):
         out_BT = torch.zeros(mask_BT.shape, dtype=weight.dtype, device=self.policy.device)
         if not bool(mask_BT.any()):
             return out_BT
-        states_KD = self.policy.states(sequences, sequences.mask_BT.roll(-1, 1))
-        return out_BT.masked_scatter(mask_BT, (states_KD.to(weight.dtype) @ weight.T)[:, 0])
+        at_BT = sequences.mask_BT.roll(-1, 1)
+        found_K1 = self.policy.states(sequences, at_BT, lambda states: states.to(weight.dtype) @ weight.T)
+        return out_BT.masked_scatter(mask_BT, found_K1[:, 0])
 
     def outputs(self, sequences: Sequences, temperature: float) -> Tensor:
         """What losses take first: the values, which no temperature divides."""

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 Chosen = TypeVar("Chosen", bound=Any)
 
-# Programs that show numbers of a run (burnish.train.trackers).
-TRACKERS = ("tensorboard", "wandb", "trackio")
-
 # cuBLAS sums in one order only with workspaces of a fixed size.
 _FIXED_WORKSPACES = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
@@ -34,24 +31,25 @@ class Machine:
     nodes:              computers that run the same command over one folder of runs (docs/howto/multi-gpu.md).
     sharding:           what each process holds of a model in training: "replicated" (all of it), "full" (its part of every
                         weight), "hybrid" (a node's processes share one replica).
+    context:            neighbouring processes that compute one micro-batch together, each a share of its tokens: long rows take
+                        less memory of each (docs/howto/multi-gpu.md).
+    tensor:             neighbouring processes that hold one model together, each a part of every layer's matrices.
     compute:            the type of matrix products; weights, optimizer state and losses stay float32.
     micro_tokens:       tokens per forward pass of the learner; only speed and memory depend on it.
     engine:             "torch"; "vllm" (a process in an environment of its own: `make vllm-env`); "hf", the slow oracle.
     engine_place:       where the engine runs: "inside" the learner's process, or elsewhere, so that it generates while the
                         learner trains: "process", "process(engines=2, threads=1)", "ray(engines=4)" (burnish.pipeline.place).
     slots:              sequences decoded at once by the engine.
-    vllm_python:        the Python that has vLLM; "" looks for .venv-vllm and then for vLLM beside Burnish.
     checkpoint_every_s: seconds between checkpoints inside training; 0 checkpoints after every step.
     recompute:          what the learner computes again in the backward pass instead of keeping it: the "attention" of each
                         layer, whole "layers", or nothing. The same numbers for less memory.
     offload:            what waits in the CPU's memory: "activations" (the inputs of layers; with recompute "layers"), the
                         state of the "optimizer" between steps, "both" or nothing. The same numbers, slower.
-    compile:            compile each decoder layer (torch.compile) where the learner runs transformers' layers, as on CUDA.
     attention:          packed attention on CUDA. "auto": "flash" where FlashAttention is installed, else torch's "varlen"
                         (both bf16 only), else "sdpa"; "flex" is torch's flex attention.
-    kernels:            "liger": norms and feed-forward blocks by Liger's kernels (CUDA, its own extra).
+    kernels:            "compiled": each decoder layer by torch.compile where the learner runs transformers' layers, as on CUDA;
+                        "liger": norms and feed-forward blocks by Liger's kernels (CUDA, its own extra); "torch": as they are.
     deterministic:      on CUDA, equal seeds give equal bits, some kernels being slower; a CPU always does.
-    track:              where training shows its numbers beside metrics.jsonl: names of TRACKERS between commas; "" nowhere.
     """
 
     name: str = "laptop"
@@ -60,25 +58,25 @@ class Machine:
     processes: int = 1
     nodes: int = 1
     sharding: Literal["replicated", "full", "hybrid"] = "replicated"
+    context: int = 1
+    tensor: int = 1
     compute: Literal["bf16", "fp32"] = "fp32"
     micro_tokens: int = 4096
     engine: Literal["torch", "hf", "vllm"] = "torch"
     engine_place: str = "inside"
     slots: int = 64
-    vllm_python: str = ""
     checkpoint_every_s: float = 120.0
     recompute: Literal["none", "attention", "layers"] = "none"
     offload: Literal["none", "activations", "optimizer", "both"] = "none"
-    compile: bool = False
     attention: Literal["auto", "sdpa", "varlen", "flex", "flash"] = "auto"
-    kernels: Literal["torch", "liger"] = "torch"
+    kernels: Literal["torch", "compiled", "liger"] = "torch"
     deterministic: bool = False
-    track: str = ""
 
     def __post_init__(self) -> None:
         """Raise RecipeError for settings that exclude each other."""
         if self.processes < 1 or self.nodes < 1:
             raise RecipeError(f"Machine(processes={self.processes}, nodes={self.nodes}): give whole numbers from 1 up.")
+        self._check_teams()
         if self.sharding == "hybrid" and self.nodes == 1:
             raise RecipeError(
                 "Machine(sharding='hybrid', nodes=1): one node has nothing to replicate over.\n  Set sharding='full'."
@@ -104,19 +102,34 @@ class Machine:
                 "Machine(attention='flex', device='cpu'): torch's flex attention has no backward pass on a CPU.\n"
                 "  Set attention='auto'."
             )
-        if self.kernels == "liger" and (self.device == "cpu" or self.compile):
+        if self.kernels == "liger" and self.device == "cpu":
             raise RecipeError(
-                f"Machine(kernels='liger', device={self.device!r}, compile={self.compile}): Liger's kernels are for CUDA, and "
-                "compiled layers make the same fusions.\n  Set kernels='torch', or device='cuda' and compile=False."
+                "Machine(kernels='liger', device='cpu'): Liger's kernels are for CUDA.\n  Set kernels='torch' or 'compiled'."
             )
-        for name in self.trackers:
-            if name not in TRACKERS:
-                raise RecipeError(f"Machine(track={self.track!r}): {name!r} is no tracker. {nearest(name, TRACKERS)}")
+
+    def _check_teams(self) -> None:
+        """Raise RecipeError for processes that cannot form teams, and for what teams cannot do."""
+        told = f"Machine(processes={self.processes}, context={self.context}, tensor={self.tensor})"
+        if self.context < 1 or self.tensor < 1 or self.processes % self.team:
+            raise RecipeError(
+                f"{told}: each micro-batch is computed by context × tensor = {self.team} neighbouring processes of a node, and "
+                f"{self.processes} are no multiple of that.\n  Set processes to a multiple, or context and tensor to less, from 1 up."
+            )
+        if self.context > 1 and self.attention == "flex":
+            raise RecipeError(
+                f"Machine(attention='flex', context={self.context}): flex attention knows no keys of other processes.\n"
+                "  Set attention='auto', or context=1."
+            )
 
     @property
-    def trackers(self) -> tuple[str, ...]:
-        """The names in `track`, each once."""
-        return tuple(dict.fromkeys(name.strip() for name in self.track.split(",") if name.strip()))
+    def team(self) -> int:
+        """How many neighbouring processes compute a micro-batch together."""
+        return self.context * self.tensor
+
+    @property
+    def compile(self) -> bool:
+        """Whether decoder layers are compiled."""
+        return self.kernels == "compiled"
 
     @property
     def place(self) -> EnginePlace:
@@ -207,7 +220,7 @@ def one_gpu() -> Machine:
         compute="bf16",
         micro_tokens=16384,
         slots=256,
-        compile=shutil.which("cc") is not None,
+        kernels="compiled" if shutil.which("cc") else "torch",
     )
 
 

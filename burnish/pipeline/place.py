@@ -27,6 +27,7 @@ class EnginePlace:
     device:  of the first engine, "cpu", "cuda" or "cuda:1"; each further engine takes the next CUDA device. "": the learner's.
     at:      the address of the Ray cluster ("": the one that RAY_ADDRESS names, else one on this computer), or those of the
              servers, HOST:PORT with a space between them: "10.0.0.2:8100 10.0.0.3:8100".
+    python:  the Python that has vLLM; "" looks for .venv-vllm and then for vLLM beside Burnish.
     """
 
     name: str = "inside"
@@ -34,6 +35,7 @@ class EnginePlace:
     threads: int = 0
     device: str = ""
     at: str = ""
+    python: str = ""
 
     @classmethod
     def of(cls, text: str) -> EnginePlace:
@@ -70,7 +72,7 @@ class EnginePlace:
         device: Any = self.device.partition(":")[0] or machine.device
         return replace(
             machine, device=device, threads=self.threads or machine.threads, engine_place="inside", processes=1, nodes=1,
-            sharding="replicated", offload="none", compile=False, kernels="torch", attention="auto", track="",
+            context=1, tensor=1, sharding="replicated", offload="none", kernels="torch", attention="auto",
         )  # fmt: skip
 
     def environment(self, machine: Machine, number: int = 0) -> dict[str, str]:

@@ -48,7 +48,7 @@ def machine_of(stage: Stage, machine: Machine) -> Machine:
 
 def alone(machine: Machine) -> Machine:
     """The machine for one process on one computer."""
-    return replace(machine, processes=1, nodes=1, sharding="replicated")
+    return replace(machine, processes=1, nodes=1, context=1, tensor=1, sharding="replicated")
 
 
 @dataclass(frozen=True, slots=True)

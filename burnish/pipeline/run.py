@@ -58,19 +58,21 @@ def run(
     console: Console | None = None,
     modules: Sequence[Path] = (),
     own_process: bool = True,
+    track: Sequence[str] = (),
 ) -> Path:
     """Make every stage of a recipe that is not finished; returns the last stage's folder.
 
     rebuild: names of stages that may be made anew although another version of theirs has hours recorded; yes: all may.
     modules: recipe files that a stage's own process loads first, so that classes defined in them are found.
     own_process: False runs every stage in this process (tests, debuggers).
+    track: names of trackers that are shown the numbers of training (burnish.train.trackers).
 
     Raises the stages' own errors, MissingData before anything is made, ArtifactError for a store that is locked, full, read-only or guards recorded hours,
     TrainingError for a stage whose process crashed, Interrupted on SIGINT or SIGTERM.
     """
     console = console or Console()
     place = Place(
-        runs=runs.absolute(), machine=machine, data=data and data.absolute(), cache=cache.absolute(), console=console
+        runs.absolute(), machine, data and data.absolute(), cache.absolute(), console, tuple(track)
     )
     stages = wanted(root, until)
     store = Store(place.runs)
@@ -143,6 +145,7 @@ def _in_child(
             "cache": str(place.cache),
             "modules": [str(module.absolute()) for module in modules],
             "quiet": place.console.quiet,
+            "track": place.track,
             "parent": os.getpid(),
             "pipe": writing,
         } | ({} if lock is None else {"lock": lock})

@@ -28,6 +28,7 @@ class Context:
     data:    the folder given with --data, or None.
     cache:   a folder for converted models and downloads, shared by all runs.
     first:   the first process's `out`, for the others; None in the first or only one.
+    track:   names of trackers that are shown the numbers of training (burnish.train.trackers).
     """
 
     out: Path
@@ -37,6 +38,7 @@ class Context:
     cache: Path
     console: Console
     first: Path | None = None
+    track: tuple[str, ...] = ()
 
     @property
     def kept(self) -> Path:

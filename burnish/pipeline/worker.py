@@ -46,6 +46,7 @@ class Place:
     data: Path | None
     cache: Path
     console: Console
+    track: tuple[str, ...] = ()
 
 
 def execute(stage: Stage, place: Place, *, parent: int = 0, seat: Seat | None = None) -> None:
@@ -68,6 +69,7 @@ def execute(stage: Stage, place: Place, *, parent: int = 0, seat: Seat | None = 
         cache=place.cache,
         console=place.console,
         first=partial if out != partial else None,
+        track=place.track,
     )
     try:
         with Account(out, parent) as account:
@@ -188,6 +190,7 @@ def _work(job: dict[str, Any], machine: Machine, parent: int, seat: Seat | None)
         data=Path(job["data"]) if job["data"] else None,
         cache=Path(job["cache"]),
         console=Console(quiet=job["quiet"] or (seat is not None and seat.rank > 0)),
+        track=tuple(job["track"]),
     )
     execute(decode(job["stage"]), place, parent=parent, seat=seat)
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from burnish.rollout.compiled.steps import compiles, draw
 from burnish.rollout.engine import Sampling
 
 # The inverse-CDF search runs over sums of this many tokens first: one pass over the vocabulary instead of a long cumsum.
@@ -63,10 +64,53 @@ def sample(
     seen:   for each row the tokens its repetition penalty bears on, or () where no row has one.
     barred: for each row the tokens that must not be drawn, or () for none anywhere.
     """
+    plain = _plain_rows(logits_BV, samplings, barred)
+    if len(plain) == len(samplings):
+        return _draw_plain(logits_BV, samplings, seeds, steps)
+    if plain:
+        return _sample_apart(plain, logits_BV, samplings, seeds, steps, seen, barred)
     with _running_sums(logits_BV.device):
         x_BV = logits_BV.to(torch.float32, copy=True)
         _bend(x_BV, samplings, seen, barred)
         return _draw(x_BV, samplings, seeds, steps)
+
+
+def _plain_rows(logits_BV: Tensor, samplings: Sequence[Sampling], barred: Sequence[Collection[int]]) -> list[int]:
+    """The rows that ask for a temperature and nothing else, if there is a compiled loop for them: bfloat16 on a CPU. How a
+    row is drawn depends on what it asks for alone.
+    """
+    if logits_BV.dtype != torch.bfloat16 or logits_BV.device.type != "cpu" or not compiles():
+        return []
+    return [row for row, s in enumerate(samplings) if _plain(s) and not (barred and barred[row])]
+
+
+def _plain(s: Sampling) -> bool:
+    uncut = not s.top_k and s.top_p >= 1.0 and not s.min_p
+    return uncut and s.repetition_penalty == 1.0 and not s.logit_bias
+
+
+def _draw_plain(
+    logits_BV: Tensor, samplings: Sequence[Sampling], seeds: Sequence[int], steps: Sequence[int]
+) -> tuple[list[int], list[float]]:
+    inverses = [1.0 / s.temperature if s.temperature else 0.0 for s in samplings]
+    return draw(logits_BV.contiguous(), inverses, uniforms(seeds, steps))
+
+
+def _sample_apart(
+    plain: Sequence[int], logits_BV: Tensor, samplings: Sequence[Sampling], seeds: Sequence[int], steps: Sequence[int],
+    seen: Sequence[Collection[int]], barred: Sequence[Collection[int]],
+) -> tuple[list[int], list[float]]:  # fmt: skip
+    """Plain rows by themselves and the others by themselves."""
+    others = sorted(set(range(len(samplings))) - set(plain))
+    tokens, logprobs = [0] * len(samplings), [0.0] * len(samplings)
+    for rows in (plain, others):
+        part = sample(
+            logits_BV[list(rows)], *([of[row] for row in rows] for of in (samplings, seeds, steps)),
+            seen=[seen[row] for row in rows] if seen else (), barred=[barred[row] for row in rows] if barred else (),
+        )  # fmt: skip
+        for row, token, logprob in zip(rows, *part, strict=True):
+            tokens[row], logprobs[row] = token, logprob
+    return tokens, logprobs
 
 
 @contextmanager
@@ -126,7 +170,7 @@ def _draw(
     least = [0.0 if g else s.min_p for g, s in zip(greedy, samplings, strict=True)]
     if any(least):
         # The likeliest token has weight 1, whatever was cut: this keeps p >= min_p * max(p).
-        weights_BV.mul_(weights_BV >= torch.tensor(least, device=x_BV.device)[:, None])
+        weights_BV = torch.where(weights_BV >= torch.tensor(least, device=x_BV.device)[:, None], weights_BV, 0.0)
     sums_BC = _by_block(weights_BV).double()
     tokens = torch.empty(len(samplings), dtype=torch.long, device=x_BV.device)
     if not all(greedy):

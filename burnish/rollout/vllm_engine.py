@@ -1,7 +1,7 @@
 """vLLM behind the engine protocol: its own process, in an environment of its own, here or on another computer.
 
 vLLM pins torch and transformers, so it is not a dependency: `make vllm-env` makes an environment for it, or name its Python in
-Machine(vllm_python=...). On another computer `vllm_worker.py --listen HOST:PORT` serves, and Machine(engine_place="servers(at=
+Machine(engine_place="inside(python='…')"). On another computer `vllm_worker.py --listen HOST:PORT` serves, and Machine(engine_place="servers(at=
 'HOST:PORT')") asks it (docs/howto/vllm-machines.md).
 
 Weights go through memory, shared on this computer and sent over the connection to another; vLLM takes them in place. After
@@ -52,7 +52,7 @@ class VLLMEngine:
         self, policy: Policy, machine: Machine, *, version: str = "0", console: Console | None = None, address: str = "",
         weights: SharedWeights | None = None,
     ) -> None:  # fmt: skip
-        self._python = "" if address else find_python(machine.vllm_python)
+        self._python = "" if address else find_python(machine.place.python)
         self._policy, self._machine, self._address = policy, machine, address
         self._weights = weights or SharedWeights(policy, version, vllm_dtype(machine))
         self._link = Link(self._started, self._hand, self._weights, console or Console())
@@ -184,7 +184,7 @@ def find_python(named: str) -> str:
     """
     if named:
         if not Path(named).exists():
-            raise RecipeError(f"Machine(vllm_python={named!r}): there is no such program.\n  make vllm-env")
+            raise RecipeError(f"Machine(engine_place=\"inside(python={named!r})\"): there is no such program.\n  make vllm-env")
         return named
     if HOME.exists():
         return str(HOME.absolute())
@@ -192,7 +192,7 @@ def find_python(named: str) -> str:
         return sys.executable
     raise RecipeError(
         'Machine(engine="vllm") needs vLLM in an environment of its own, and there is none.\n'
-        "  make vllm-env   makes one in .venv-vllm; or name its Python: Machine(vllm_python='/path/to/python').\n"
+        "  make vllm-env   makes one in .venv-vllm; or name its Python: engine_place=\"inside(python='/path/to/python')\".\n"
         '  Machine(engine="torch") needs nothing and gives the same replies to rounding.'
     )
 

@@ -11,6 +11,7 @@ from burnish.core.fingerprint import later
 from burnish.core.types import Problem
 from burnish.data.dataset import Dataset
 from burnish.errors import DataError, RecipeError
+from burnish.model.parallel import Ranks
 from burnish.model.policy import Policy
 from burnish.pipeline.stage import Context, Stage
 from burnish.rollout.collect import check_verifiers
@@ -18,7 +19,7 @@ from burnish.rollout.engine import Sampling
 from burnish.rollout.engines import make_engine
 from burnish.rollout.environment import Environment, check_environments, opening
 from burnish.train.ahead import Ahead
-from burnish.train.groups import Order, Refill, Rollouts, Sampled, check_weights
+from burnish.train.groups import FromFirst, Order, Refill, Rollouts, Sampled, check_weights
 from burnish.train.replay import Replay, Replayed
 from burnish.train.rollout_log import RolloutLog
 from burnish.train.rollouts import Reward, check_sources
@@ -118,16 +119,19 @@ class Asks(Stage):
                 self.replay, ctx, policy, problems, self.environments, steps=steps, a_step=self.problems_per_step,
                 seed=self.seed, least=self.LEAST_GROUP,
             )  # fmt: skip
+        ranks = Ranks.current()
+        if not ranks.first:
+            return FromFirst(None, ranks)
         order = Order(problems, self.problems_per_step, self.seed, self.weights)
         engine = make_engine(policy, ctx.machine, ctx.console)
         engine.load_weights(policy, f"step {done}")
-        source = Sampled(
+        source: Rollouts = Sampled(
             engine, policy, problems, order, log, group_size=self.group_size, sampling=self.sampling,
             verifiers=self.verifiers, environments=self.environments, seed=self.seed, reward=self.reward, refill=self.refill,
         )  # fmt: skip
-        if not self.staleness:
-            return source
-        return Ahead(source, staleness=self.staleness, steps=steps, first=done, at_once=ctx.machine.elsewhere)
+        if self.staleness:
+            source = Ahead(source, staleness=self.staleness, steps=steps, first=done, at_once=ctx.machine.elsewhere)
+        return FromFirst(source, ranks) if ranks.size > 1 else source
 
     def fitting(self, policy: Policy, ctx: Context) -> list[Problem]:
         """The problems whose prompt and longest reply fit the model; the others are counted in data_report.json.

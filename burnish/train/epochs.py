@@ -184,7 +184,7 @@ def train_epochs(
                 chosen,
                 [cost(row) if cost else row.tokens for row in chosen],
                 ctx.machine.micro_tokens,
-                learner.ranks.size,
+                learner.ranks.teams,
             )
             names = [[row.id for row in part] for part in parts]
             batches = [batch_of(part) for part in parts]

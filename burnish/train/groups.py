@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol
 from burnish.core.rng import stream
 from burnish.core.types import Problem, Trajectory
 from burnish.errors import DataError, RecipeError, TrainingError
+from burnish.model.parallel import Ranks
 from burnish.model.policy import Policy
 from burnish.rollout.collect import collect
 from burnish.rollout.engine import Closes, Engine, Sampling
@@ -214,3 +215,32 @@ class Sampled:
         """End an engine that runs outside this process."""
         if isinstance(self.engine, Closes):
             self.engine.close()
+
+
+class FromFirst:
+    """The first rank's groups, for all ranks: it samples, and all learn. source: its own; None on the others."""
+
+    def __init__(self, source: Rollouts | None, ranks: Ranks) -> None:
+        self._source, self._ranks = source, ranks
+
+    @property
+    def engine(self) -> Engine | None:
+        """The first rank's; None on the others."""
+        return self._source.engine if self._source else None
+
+    def groups(self, step: int) -> Taken:
+        """The groups of the step, the same on every rank."""
+        taken = self._ranks.agree(self._source.groups(step) if self._source else None)
+        if taken is None:
+            raise ValueError("the first rank has no source of groups")
+        return taken
+
+    def learned(self, step: int, updated: bool) -> None:
+        """Tell the first rank's source."""
+        if self._source:
+            self._source.learned(step, updated)
+
+    def close(self) -> None:
+        """Give back what the first rank's source holds."""
+        if self._source:
+            self._source.close()

@@ -170,10 +170,10 @@ def mismatched(rows: Sequence[Rendered], max_tokens: int) -> list[Rendered]:
 
 def summed_logprobs(policy: Policy, rows: Sequence[Rendered], ctx: Context) -> list[float]:
     """The policy's log-prob (nats) of each row's reply, without gradient. Ranks share the work, and all get every number."""
-    ranks = Ranks.current()
+    ranks = Ranks.current(ctx.machine)
     found_N = torch.full((len(rows),), torch.nan, dtype=torch.float64)
     sizes = [len(row.token_ids) for row in rows]
-    parts = split(range(len(rows)), sizes, ctx.machine.micro_tokens, ranks.size)
+    parts = split(range(len(rows)), sizes, ctx.machine.micro_tokens, ranks.teams)
     for turn in deal([sum(sizes[i] for i in part) for part in parts], ranks):
         part = [] if turn is None else parts[turn]
         with torch.no_grad():

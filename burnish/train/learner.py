@@ -63,7 +63,7 @@ class Learner:
         self, policy: Trained, machine: Machine, optimizer: Optimizer | None = None, clip_norm: float = 1.0, ema: float = 0.0
     ) -> None:  # fmt: skip
         self.policy, self.machine, self.clip_norm = policy, machine, clip_norm
-        self.ranks = Ranks.current()
+        self.ranks = Ranks.current(machine)
         self._sharded = policy.shard() if self.ranks.size > 1 and machine.sharding != "replicated" else None
         self._weights: dict[str, Any] = {n: w for n, w in policy.model.named_parameters() if w.requires_grad}
         ends = {id(e.weight) for e in (policy.model.get_input_embeddings(), policy.model.get_output_embeddings()) if e}
@@ -137,10 +137,11 @@ class Learner:
             (self.policy.outputs(padding(), temperature).sum() * 0.0).backward()  # type: ignore[no-untyped-call]
 
     def _joined(self, sums: dict[str, float], broken: str) -> dict[str, float]:
-        """The sums over all ranks. Raises TrainingError when one of them is broken, with what it says."""
+        """The sums over all teams. Raises TrainingError when one of them is broken, with what it says."""
         joined: dict[str, float] = {}
         stops: list[str] = []
-        for part, stop in self.ranks.gather((sums, broken)):
+        # The ranks of a team have found the same.
+        for part, stop in self.ranks.gather((sums, broken))[:: self.ranks.team]:
             stops += [stop] if stop else []
             for name, value in part.items():
                 joined[name] = joined.get(name, 0.0) + value

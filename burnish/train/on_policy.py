@@ -16,9 +16,10 @@ from typing import Any, ClassVar, Protocol
 
 from burnish.core.fingerprint import fingerprint, later
 from burnish.core.types import Problem
-from burnish.errors import TrainingError
+from burnish.errors import RecipeError, TrainingError
 from burnish.model.policy import Policy
 from burnish.model.trains import All, Trains
+from burnish.pipeline.machine import Machine
 from burnish.pipeline.stage import Context
 from burnish.train.asks import Asks
 from burnish.train.groups import Taken
@@ -88,6 +89,7 @@ class OnPolicy(Asks):
 
     MAKES: ClassVar[str] = "model"
     OWN_PROCESS: ClassVar[bool] = True
+    RANKS: ClassVar[bool] = True
     MADE_OF: ClassVar[tuple[str, ...]] = (*Asks.MADE_OF, "steps", "lr", "optimizer", "clip_norm")
 
     steps: int = 100
@@ -117,6 +119,16 @@ class OnPolicy(Asks):
         self.keep.check(self.name, data)
         if self.probe is not None:
             self.probe.check(data)
+
+    def check_on(self, machine: Machine) -> None:
+        """Raise RecipeError for processes of which none holds and computes the whole model: engines get their weights from one."""
+        if machine.processes * machine.nodes == 1 or (machine.sharding == "replicated" and machine.team == 1):
+            return
+        raise RecipeError(
+            f"{self.name}: Machine(sharding={machine.sharding!r}, context={machine.context}, tensor={machine.tensor}) divides "
+            "the model or its rows among processes, and the engine that samples gets its weights from one that has all.\n"
+            "  Set sharding='replicated', context=1 and tensor=1: every process then learns from its share of the replies."
+        )
 
     def run(self, ctx: Context) -> None:
         """Train; writes model, metrics.jsonl, rollouts.jsonl and data_report.json."""

@@ -33,7 +33,7 @@ def reference_logprobs(policy: Policy, rows: Sequence[Rendered], ctx: Context, *
     Kept in ctx.out by content (weights, tokens, masks): other content is computed anew, an interrupted pass goes on.
     Several ranks share the work, each keeps what it has found, and all return everything.
     """
-    path, ranks = ctx.out / FILE, Ranks.current()
+    path, ranks = ctx.out / FILE, Ranks.current(ctx.machine)
     key = _key(policy, rows, ctx)
     known = [value for value in (_read(ctx.kept / FILE, key), _read(path, key)) if value is not None]
     found = ranks.merged(functools.reduce(either, known, torch.full((len(rows),), torch.nan)))
@@ -41,7 +41,7 @@ def reference_logprobs(policy: Policy, rows: Sequence[Rendered], ctx: Context, *
     missing = [group for group in groups if bool(found[list(group)].isnan().any())]
     costs = [computed_tokens([rows[i].token_ids for i in group]) for group in missing]
     parts = [
-        [i for group in part for i in group] for part in split(missing, costs, ctx.machine.micro_tokens, ranks.size)
+        [i for group in part for i in group] for part in split(missing, costs, ctx.machine.micro_tokens, ranks.teams)
     ]
     turns = deal([sum(len(rows[i].token_ids) for i in part) for part in parts], ranks)
     left = together * len(missing)
@@ -54,7 +54,7 @@ def reference_logprobs(policy: Policy, rows: Sequence[Rendered], ctx: Context, *
             if not part:
                 continue
             found[part] = logp_BT.sum(1).float().cpu()
-            others = min(len(part) * ranks.size, left)
+            others = min(len(part) * ranks.teams, left)
             left -= others
             bar.advance(others)
             if time.monotonic() - saved_at >= ctx.machine.checkpoint_every_s:

@@ -1,6 +1,6 @@
 """Trackers that show a run's numbers in a program of their own, beside metrics.jsonl, which every run writes.
 
-Machine(track="tensorboard,wandb") names them: where numbers go is no part of a result's identity. Each is an extra, imported
+`burnish run --track tensorboard,wandb` names them: where numbers go is no part of a result's identity. Each is an extra, imported
 when it is asked for. Only numbers and the artifact's name leave the run: no texts, no settings, no environment. A run that goes
 on after a kill goes on in the same run of its tracker.
 """
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from burnish.core.follow import number
-from burnish.errors import MissingExtra, RecipeError
-from burnish.pipeline.machine import Machine
+from burnish.errors import MissingExtra, RecipeError, nearest
 from burnish.pipeline.stage import Context
 from burnish.pipeline.store import PARTIAL
 
@@ -36,22 +35,24 @@ class Tracker(Protocol):
         """Write what is left."""
 
 
-def check(machine: Machine) -> None:
-    """Raise MissingExtra for a tracker that is asked for and not installed."""
-    for name in machine.trackers:
+def trackers(text: str) -> tuple[str, ...]:
+    """The names in a text, with commas between, each once. Raises RecipeError for one that is no tracker, MissingExtra for one
+    that is not installed.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in _PACKAGES:
+            raise RecipeError(f"--track {text}: {name!r} is no tracker. {nearest(name, _PACKAGES)}")
         if importlib.util.find_spec(_PACKAGES[name]) is None:
             raise MissingExtra(f"The tracker {name!r}", _PACKAGES[name], name)
+    return names
 
 
 def open_trackers(ctx: Context, before: Sequence[Mapping[str, Any]]) -> list[Tracker]:
-    """The trackers that the machine names. before: the records of the steps that an earlier sitting took.
-
-    Raises MissingExtra for one that is not installed.
-    """
-    check(ctx.machine)
+    """The trackers of the run. before: the records of the steps that an earlier sitting took."""
     folder, run = ctx.out.parent / FOLDER, ctx.out.name.removesuffix(PARTIAL)
     opened: list[Tracker] = []
-    for name in ctx.machine.trackers:
+    for name in ctx.track:
         match name:
             case "tensorboard":
                 opened.append(TensorBoard(folder / name / run, before))

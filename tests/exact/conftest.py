@@ -42,6 +42,7 @@ def _norms_in_their_own_type() -> Iterator[None]:
 
 _SHOWN = {
     "exact/test_one_step": "one optimizer step is the plainly written one",
+    "exact/test_ppo_step": "one PPO step of two models is the plainly written one",
     "exact/test_runs": "whole runs are the plainly written ones",
     "exact/test_mutations": "bugs put back, all noticed",
     "exact/test_kills": "stages killed twenty times each, ended with the same bits",

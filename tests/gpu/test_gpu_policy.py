@@ -53,14 +53,14 @@ def test_flex_attention_in_float32_equals_the_cpu(toy: Path, cuda: str, expected
 def test_compiled_layers_are_near_the_cpu(
     toy: Path, cuda: str, attention: str, recompute: str, expected: dict[str, Tensor]
 ) -> None:
-    policy = load(toy, cuda, compute="bf16", attention=attention, recompute=recompute, compile=True)
+    policy = load(toy, cuda, compute="bf16", attention=attention, recompute=recompute, kernels="compiled")
     assert worst(gradients(policy, rows()), expected) < BF16
 
 
 def test_lengths_share_compilations(toy: Path, cuda: str) -> None:
     from torch._dynamo.utils import counters
 
-    policy = load(toy, cuda, compute="bf16", attention="varlen", compile=True)
+    policy = load(toy, cuda, compute="bf16", attention="varlen", kernels="compiled")
     for seed in range(3):
         gradients(policy, rows((50 + 170 * seed, 20), seed))
     graphs = counters["stats"]["unique_graphs"]

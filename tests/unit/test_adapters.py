@@ -28,6 +28,7 @@ from burnish.pipeline.machine import Machine
 from burnish.rollout.engine import Request, Sampling
 from burnish.rollout.torch_engine import TorchEngine
 from burnish.train.learner import Learner
+from burnish.train.moving_reference import Reference, RefreshEvery
 from burnish.train.optimizer import AdamW
 from burnish.train.reward import RewardModeling
 from burnish.train.schedule import Constant
@@ -321,12 +322,13 @@ def test_rl_with_adapters_keeps_one_model_in_memory(root: Path) -> None:
     stage = dataclasses.replace(whole, trains=LoRA(4), steps=2)
     policy = Policy.load(root / "start" / "model", EXACT, trainable=True, trains=stage.trains)
     ctx = context(root, "rl-lora", EVERY_STEP)
-    assert stage._reference(policy, ctx) is policy
+    assert Reference(policy, stage.start, ctx, None).policy is policy
+    assert Reference(policy, stage.start, ctx, RefreshEvery(2)).policy is not policy  # it moves apart from the start
     stage.run(ctx)
     first = json.loads((ctx.out / "metrics.jsonl").read_text().splitlines()[0])
     assert first["kl"] >= 0
     plain = Policy.load(root / "start" / "model", EXACT)
-    assert dataclasses.replace(stage, trains=All())._reference(plain, ctx) is not plain
+    assert Reference(plain, stage.start, ctx, None).policy is not plain
 
 
 def test_a_reward_models_head_is_always_trained(root: Path) -> None:

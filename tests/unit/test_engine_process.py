@@ -91,9 +91,7 @@ def test_replies_scores_and_texts_are_those_of_an_engine_inside(policy: Policy, 
     asked = requests(policy, Sampling(temperature=0.9, stop=("zz",)))
     ended: dict[int, Completion] = {}
     pieces: dict[int, str] = {}
-    found = team.generate(
-        asked, ended.__setitem__, lambda i, piece: pieces.__setitem__(i, pieces.get(i, "") + piece)
-    )
+    found = team.generate(asked, ended.__setitem__, lambda i, piece: pieces.__setitem__(i, pieces.get(i, "") + piece))
     assert found == inside(policy, asked, "0")
     assert [ended[i] for i in range(len(asked))] == found
     assert [pieces.get(i, "") for i in range(len(asked))] == [completion.text for completion in found]
@@ -124,7 +122,9 @@ def test_adapters_arrive_merged(folder: Path, team: EngineTeam) -> None:
     assert team.generate(asked) == inside(adapted, asked, "lora")
 
 
-def test_a_killed_process_is_started_again_and_asked_again(policy: Policy, team: EngineTeam, lines: io.StringIO) -> None:
+def test_a_killed_process_is_started_again_and_asked_again(
+    policy: Policy, team: EngineTeam, lines: io.StringIO
+) -> None:
     """Killed in the middle of a call, the seeds give the same replies; no reply is told twice."""
     team.load_weights(policy, "3")
     asked = requests(policy, Sampling(), 10)
@@ -155,6 +155,7 @@ def test_a_wrong_checksum_is_an_error(policy: Policy, team: EngineTeam) -> None:
         engine.generate(requests(policy, Sampling(), 1))
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_leaves_no_answers_behind(policy: Policy, team: EngineTeam) -> None:
     team.load_weights(policy, "6")
     asked = requests(policy, Sampling())
@@ -175,6 +176,7 @@ def test_a_request_that_does_not_fit_is_refused_here(policy: Policy) -> None:
     assert engine.process_id is None
 
 
+@pytest.mark.slow
 def test_chat_formats_of_their_own_end_replies(folder: Path) -> None:
     """The tokens that end turns come from the learner's renderer, not from what the process reads from disk."""
     other = Policy.load(folder, MACHINE, chat_format=TULU)
@@ -201,7 +203,7 @@ def test_shared_memory_is_seen_by_whoever_maps_it(policy: Policy) -> None:
 
 
 def test_text_of_a_reply_asked_for_again_is_told_once() -> None:
-    """"ab" was told before the engine died; of "abc" said again in other pieces only "c" is new."""
+    """ "ab" was told before the engine died; of "abc" said again in other pieces only "c" is new."""
     heard: list[tuple[int, str]] = []
     told = Told(lambda index, piece: heard.append((index, piece)))
     told.begin()

@@ -22,9 +22,8 @@ from burnish.train.online_dpo import OnlineDPO
 torch.set_num_threads(1)
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 RL: Any = KILLED["rl"]
-PPO: Any = KILLED["ppo"]
 STAGES: dict[str, Stage] = {
-    **{name: replace(stage, **{"steps": 2} if hasattr(stage, "steps") else {"epochs": 1}) for name, stage in KILLED.items()},  # type: ignore[arg-type]
+    **{name: replace(stage, **{"steps": 2} if hasattr(stage, "steps") else {"epochs": 1}) for name, stage in KILLED.items()},
     "rl with all it has": replace(
         RL, steps=2, updates_per_step=1, loss=GRPO(), kl_in_reward=KLInReward(0.05), refill=Refill(1), correction=Truncate()
     ),

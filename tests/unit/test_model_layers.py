@@ -159,10 +159,10 @@ def test_compiled_layers_equal_plain_ones(folder: Path, recompute: Any) -> None:
 
     plain = gradients(folder, Machine(), "transformers")
     counters.clear()
-    found = gradients(folder, Machine(compile=True, recompute=recompute), "transformers")
+    found = gradients(folder, Machine(kernels="compiled", recompute=recompute), "transformers")
     for name, value in found.items():
         assert torch.allclose(value, plain[name], atol=2e-5, rtol=2e-4), name
-    policy = load(folder, Machine(compile=True, recompute=recompute), "fast")
+    policy = load(folder, Machine(kernels="compiled", recompute=recompute), "fast")
     for seed in range(3):
         policy.logprobs(rows((50 + 170 * seed, 20), seed)).sum().backward()  # type: ignore[no-untyped-call]
     graphs = counters["stats"]["unique_graphs"]

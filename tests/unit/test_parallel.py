@@ -30,9 +30,9 @@ from burnish.train.rows import split
 from burnish.train.sft import SFT
 
 SCRIPT = Path(__file__).parents[1] / "parallel_ranks.py"
-CASES = ("sft mean", "sft sum", "dpo", "bradley-terry")
-TWO = ("2-replicated", "2-full")
-FOUR = ("4-replicated", "4-full", "4-hybrid")
+CASES = ("sft mean", "sft sum", "long", "dpo", "bradley-terry")
+TWO = ("2-replicated", "2-full", "2-replicated-context2", "2-full-context2")
+FOUR = ("4-replicated", "4-full", "4-hybrid", "4-replicated-context2", "4-full-context4", "4-hybrid-context2")
 
 
 def start(folder: Path, *sizes: int) -> None:

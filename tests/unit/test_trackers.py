@@ -11,6 +11,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_runs import EVERY_STEP, STAGES, context, demos, prepare
@@ -18,26 +19,29 @@ from training_runs import EVERY_STEP, STAGES, context, demos, prepare
 from burnish.cli.main import main
 from burnish.core.fingerprint import fingerprint
 from burnish.errors import MissingExtra, RecipeError
-from burnish.pipeline.machine import Machine, machine
-from burnish.train.trackers import check, numbers_of
+from burnish.train.trackers import numbers_of, trackers
 
-RECORDS = [
+RECORDS: list[dict[str, Any]] = [
     {"step": step, "steps": 4, "loss": 1.0 / step, "mfu": None, "reward/gsm8k": 0.5 * step} for step in (1, 2, 3, 4)
 ]
 
 
 def test_trackers_are_where_and_not_what() -> None:
-    assert machine("laptop(track='tensorboard, wandb,wandb')").trackers == ("tensorboard", "wandb")
-    assert machine("laptop").trackers == ()
+    assert trackers("") == ()
     assert "track" not in json.dumps(fingerprint(STAGES["sft"]))
     with pytest.raises(RecipeError, match=r"'tensorbord' is no tracker. Did you mean 'tensorboard'\?"):
-        Machine(track="tensorbord")
+        trackers("tensorbord")
+
+
+def test_names_stand_between_commas_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert trackers("tensorboard, wandb,wandb") == ("tensorboard", "wandb")
 
 
 def test_a_tracker_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'burnish\[wandb\]'"):
-        check(Machine(track="wandb"))
+        trackers("wandb")
 
 
 def test_the_command_line_refuses_before_anything_runs(
@@ -97,9 +101,9 @@ def test_an_interrupted_run_has_one_curve_in_tensorboard(tmp_path: Path) -> None
     for record in RECORDS[2:]:
         second.log(record["step"], numbers_of(record))
     second.close()
-    assert [(step, value) for name, step, value in scalars(folder) if name == "loss"] == [
-        (step, pytest.approx(1 / step)) for step in (1, 2, 3, 4)
-    ]  # fmt: skip
+    shown = {step: value for name, step, value in scalars(folder) if name == "loss"}
+    assert shown == {step: pytest.approx(1 / step) for step in (1, 2, 3, 4)}
+    assert sum(name == "loss" for name, _, _ in scalars(folder)) == 4
     assert {name for name, _, _ in scalars(folder)} == {"loss", "reward/gsm8k"}
 
 
@@ -121,8 +125,8 @@ def test_tensorboard_itself_reads_the_curves(tmp_path: Path) -> None:
 def test_a_training_stage_shows_every_number_of_its_metrics(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     prepare(tmp_path, demos())
-    stage = replace(STAGES["sft"], epochs=1)  # type: ignore[call-arg]
-    stage.run(context(tmp_path, "sft-abc.partial", replace(EVERY_STEP, track="tensorboard")))
+    stage = replace(STAGES["sft"], epochs=1)
+    stage.run(replace(context(tmp_path, "sft-abc.partial", EVERY_STEP), track=("tensorboard",)))
     written = [json.loads(line) for line in (tmp_path / "sft-abc.partial" / "metrics.jsonl").read_text().splitlines()]
     want = {(name, record["step"]): value for record in written for name, value in numbers_of(record).items()}
     got = {(name, step): value for name, step, value in scalars(tmp_path / ".trackers" / "tensorboard" / "sft-abc")}

@@ -21,6 +21,7 @@ from burnish.losses.policy import GRPO, PolicyLoss
 from burnish.pipeline.machine import Machine
 from burnish.rollout.engine import Sampling
 from burnish.train.grpo import RL
+from burnish.train.replay import Replayed, RolloutFile
 from burnish.train.rollout_log import RolloutLog
 from burnish.train.schedule import Constant
 
@@ -110,7 +111,9 @@ CUT = dataclasses.replace(ONE_BEHIND, verifiers={"letters": CutLetters()}, loss=
 
 
 @pytest.mark.parametrize("every_s", [0.0, 1e9])
-@pytest.mark.parametrize("machine", [EVERY_STEP, APART], ids=["sequential", "at once"])
+@pytest.mark.parametrize(
+    "machine", [EVERY_STEP, pytest.param(APART, marks=pytest.mark.slow)], ids=["sequential", "at once"]
+)
 def test_cut_while_sampling_and_while_learning(
     machine: Machine, every_s: float, root: Path, one_after_the_other: Path
 ) -> None:
@@ -158,6 +161,7 @@ def test_replies_that_are_gone_are_said(root: Path) -> None:
         CUT.run(ctx)
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_killed_changes_nothing(root: Path, one_after_the_other: Path) -> None:
     """Its process is killed twice, each time in the middle of a step's replies; the run goes on by itself."""
     machine = dataclasses.replace(APART, engine_place="process(engines=2)")
@@ -200,6 +204,14 @@ def test_engines_end_with_the_run(root: Path, one_after_the_other: Path) -> None
     assert engine_processes() == []
 
 
+def test_a_replay_of_the_trajectories_gives_the_same_weights(root: Path, one_after_the_other: Path) -> None:
+    """Old log-probs are those in the file, so learning again from it needs no engine and no weights of then."""
+    recorded = Replayed(RolloutFile(one_after_the_other / "rollouts.jsonl"))
+    dataclasses.replace(ONE_BEHIND, staleness=0, replay=recorded).run(context(root, "replay", EVERY_STEP))
+    first, second = (load_file(root / name / "model" / "model.safetensors") for name in ("sequential", "replay"))
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
 def test_staleness_below_0_is_refused() -> None:
     with pytest.raises(RecipeError, match="staleness=-1"):
         dataclasses.replace(ONE_BEHIND, staleness=-1).check(None)
@@ -212,7 +224,7 @@ def test_staleness_0_is_no_part_of_the_identity() -> None:
     assert "staleness" in canonical(one)
 
 
-@pytest.mark.parametrize("staleness", [1, 2])
+@pytest.mark.parametrize("staleness", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_both_at_once_and_one_after_the_other_are_the_same_run(
     staleness: int, root: Path, one_after_the_other: Path
 ) -> None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from burnish.errors import RecipeError
+from burnish.losses.batch import Sequences, ValueBatch
+from burnish.losses.value import ValueLoss
 from burnish.text.render import Rendered
 from burnish.train.values import GAE, Credit, Estimator, Observed, credit, explained_variance, token_rewards
 
@@ -164,3 +166,21 @@ def test_a_micro_batch_takes_its_part_of_the_step(seed: int, lengths: list[int])
 def test_values_that_cannot_work_are_refused(gamma: float, lam: float) -> None:
     with pytest.raises(RecipeError, match=r"in \[0, 1\]"):
         GAE(gamma=gamma, lam=lam)
+
+
+def test_the_value_loss_by_reply_and_its_clips_by_hand() -> None:
+    """Reply 1: V 1, 0.1, old 0, returns 2, 0, clip 0.2: 3.24 / 2 and 0.01 / 2, mean 0.8125. Reply 2: V 0.5, old 0.4, return 1:
+    0.25 / 2. Half of their sum with coef 0.5; the first token alone has lost its gradient: shares 1/2 and 0.
+    """
+    mask = torch.tensor([[False, True, True], [False, True, False]])
+    sequences = Sequences(torch.zeros(2, 3, dtype=torch.long), torch.tensor([3, 2]), mask)
+    batch = ValueBatch(sequences, rows([0, 0, 0], [0, 0.4, 9]), rows([0, 2, 0], [0, 1, 9]))
+    values, loss = rows([7, 1, 0.1], [7, 0.5, 7]), ValueLoss(0.2, coef=0.5, unit="sequence")
+    assert float(loss.count(batch)) == 2
+    assert float(loss.total(values, batch)) == pytest.approx(0.5 * (0.8125 + 0.125))
+    found = loss.metrics(values, batch)
+    assert float(found["value_clip_fraction"]) == pytest.approx(0.5)
+    assert float(found["value"]) == pytest.approx(0.55 + 0.5)
+    for bad in ({"coef": 0.0}, {"unit": "reply"}):
+        with pytest.raises(RecipeError):
+            ValueLoss(**bad)

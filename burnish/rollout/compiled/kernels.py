@@ -32,14 +32,19 @@ from burnish.rollout.compiled.vectors import (
     exp,
     fma,
     half,
+    joined_64,
+    joined_128,
     mixture_64,
     mixture_128,
-    place_of,
     products_64,
     products_128,
+    put_double,
     put_half,
     put_real,
+    put_word,
     real,
+    scaled_64,
+    scaled_128,
     summing,
     taken,
     word,
@@ -52,11 +57,15 @@ ROWS = 4
 SEGMENT = 5
 ADDRESS, COUNT, LAYER_STEP, VALUES_STEP, HEAD_STEP = range(SEGMENT)
 
+# Tokens whose weights are summed at a time, and the greatest number below 1.
+PART, BELOW_ONE = 256, 1.0 - 2.0**-53
+
 # The blocks' words.
 X, Y, WEIGHT, OUT, N, D, EPS = range(FREE, FREE + 7)
 FUSED, TURNED, NORM_Q, NORM_K, R_ROWS, PLACES, COS, SIN, R_H, R_K, R_E, R_EPS = range(FREE, FREE + 12)
 LAYER, Q, NEW_K, NEW_V, SEEN, ORDER, FIRST, SEGMENTS, Q_STEP, K_STEP, V_STEP = range(FREE, FREE + 11)
 A_G, A_K, A_E, SCALE, SCRATCH, SCRATCH_SIZE, ROOM = range(FREE + 11, FREE + 18)
+LOGITS, VOCABULARY, D_ROWS, INVERSES, NUMBERS, TOKENS, LOGPS, SUMS, SUMS_SIZE = range(FREE, FREE + 9)
 WORDS = 32
 
 
@@ -214,9 +223,27 @@ def _mixture(shares: Int, v: Int, out: Int, count: Int, width: Int, soon: Int) -
 
 
 @compiled
-def _place(number: Int, width: Int) -> Int:
-    """Where an element of a query or a sum stands for those loops."""
-    return place_of(number) if width in (64, 128) else number
+def _scale(x: Int, factor: Real, out: Int, width: Int) -> None:
+    """As `scaled_64`, for any head width."""
+    if width == 64:
+        scaled_64(x, factor, out)
+    elif width == 128:
+        scaled_128(x, factor, out)
+    else:
+        for e in range(width):
+            put_real(out, e, half(x, e) * factor)
+
+
+@compiled
+def _join(x: Int, factor: Real, out: Int, width: Int) -> None:
+    """As `joined_64`, for any head width."""
+    if width == 64:
+        joined_64(x, factor, out)
+    elif width == 128:
+        joined_128(x, factor, out)
+    else:
+        for e in range(width):
+            put_half(out, e, real(x, e) * factor)
 
 
 @summing
@@ -269,10 +296,10 @@ def _attend(block: Int, scale: Real, row: Int, head: Int, scratch: Int, soon: In
     _keep(block, end - 8 * SEGMENT, row, head)
     q = word(block, Q) + 2 * (row * word(block, Q_STEP) + head * group * width)
     sums, scores = scratch + 4 * group * width, scratch + 8 * group * width
-    for g in range(0, group * width, width):
-        for e in range(width):
-            put_real(scratch, g + _place(e, width), half(q, g + e) * scale)
-            put_real(sums, g + e, ZERO)
+    for g in range(group):
+        _scale(q + 2 * g * width, scale, scratch + 4 * g * width, width)
+    for i in range(group * width):
+        put_real(sums, i, ZERO)
     length = 0
     for segment in range(begin, end, 8 * SEGMENT):
         k, count = _keys(block, segment, head), word(segment, COUNT)
@@ -292,8 +319,7 @@ def _attend(block: Int, scale: Real, row: Int, head: Int, scratch: Int, soon: In
         length += count
     out = word(block, SEEN) + 2 * (row * word(block, A_K) + head) * group * width
     for g in range(group):
-        for e in range(width):
-            put_half(out, g * width + e, real(sums, g * width + _place(e, width)) * real(scratch, g))
+        _join(sums + 4 * g * width, real(scratch, g), out + 2 * g * width, width)
 
 
 @compiled
@@ -319,3 +345,82 @@ def attended(block: Int) -> None:
             # What a row alone has; what it shares was read for the row before.
             soon = _keys(block, end - 8 * SEGMENT, word(order, 2 * task + 1))
         _attend(block, scale, row, head, scratch, soon)
+
+
+@summing
+def _highest(x: Int, count: Int) -> Real:
+    """The highest of bfloat16 numbers, or not-a-number if one is."""
+    highest, broken = half(x, 0), 0
+    for v in range(count):
+        number = half(x, v)
+        highest = max(highest, number)
+        broken += number != number
+    return np.float32(np.nan) if broken else highest
+
+
+@summing
+def _weights(x: Int, count: Int, highest: Real, inverse: Real) -> Real:
+    total = ZERO
+    for v in range(count):
+        total += exp((half(x, v) - highest) * inverse)
+    return total
+
+
+@compiled
+def _first_over(x: Int, count: Int, highest: Real, inverse: Real, share: np.float64) -> Int:
+    """The first number at which the running sum of weights exceeds `share` (below 1) of their total."""
+    total = np.float64(0.0)
+    for v in range(count):
+        total += np.float64(exp((half(x, v) - highest) * inverse))
+    target, running = total * min(share, BELOW_ONE), np.float64(0.0)
+    for v in range(count):
+        running += np.float64(exp((half(x, v) - highest) * inverse))
+        if running > target:
+            return v
+    return count - 1
+
+
+@compiled
+def _first_equal(x: Int, count: Int, highest: Real) -> Int:
+    for v in range(count):
+        if half(x, v) == highest:
+            return v
+    return 0
+
+
+@compiled
+def _draw(block: Int, row: Int, sums: Int) -> None:
+    """One row: its token, and the log-prob of that."""
+    count, greedy = word(block, VOCABULARY), double(word(block, INVERSES), row) == 0.0
+    x = word(block, LOGITS) + 2 * row * count
+    inverse = ONE if greedy else np.float32(double(word(block, INVERSES), row))
+    highest, total = _highest(x, count), np.float64(0.0)
+    for first in range(0, count, PART):
+        part = np.float64(_weights(x + 2 * first, min(PART, count - first), highest, inverse))
+        put_double(sums, first // PART, part)
+        total += part
+    token = 0
+    if greedy:
+        token = _first_equal(x, count, highest)
+    else:
+        target, first = total * double(word(block, NUMBERS), row), 0
+        while first + PART < count and double(sums, first // PART) <= target:
+            target -= double(sums, first // PART)
+            first += PART
+        share = target / double(sums, first // PART)
+        token = first + _first_over(x + 2 * first, min(PART, count - first), highest, inverse, share)
+    put_word(word(block, TOKENS), row, token)
+    put_double(word(block, LOGPS), row, np.float64((half(x, token) - highest) * inverse) - np.log(total))
+
+
+@entry
+def drawn(block: Int) -> None:
+    """A token of each row of bfloat16 logits [N, V] and its log-prob under softmax(logits * inverse temperature); inverse 0
+    stands for the likeliest token at temperature 1. NUMBERS: [N] in [0, 1), where each row's distribution is cut.
+    """
+    rows, sums = word(block, D_ROWS), word(block, SUMS)
+    sums += 8 * taken(block + 8 * WORKERS) * word(block, SUMS_SIZE)
+    row = taken(block + 8 * NEXT)
+    while row < rows:
+        _draw(block, row, sums)
+        row = taken(block + 8 * NEXT)

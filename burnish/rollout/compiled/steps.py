@@ -80,6 +80,28 @@ class CompiledRows:
         return out
 
 
+def draw(logits_NV: Tensor, inverses: Sequence[float], numbers: Sequence[float]) -> tuple[list[int], list[float]]:
+    """(tokens, log-probs): one draw a row from softmax(bfloat16 logits * inverse temperature).
+
+    inverses: 0 stands for the likeliest token, its log-prob at temperature 1. numbers: in [0, 1), where each distribution is
+    cut. A row with a logit that is not a number gets that as its log-prob.
+    """
+    from burnish.rollout.compiled import kernels
+
+    n, vocabulary = logits_NV.shape
+    if not logits_NV.is_contiguous():
+        raise ValueError("logits must be contiguous")
+    size = -(-vocabulary // kernels.PART)
+    given = np.array([inverses, numbers], dtype=np.float64)
+    tokens, logps = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.float64)
+    sums = np.empty(size * torch.get_num_threads(), dtype=np.float64)
+    Region(kernels.drawn.address, kernels.WORDS)(
+        n, logits_NV.data_ptr(), vocabulary, n, given[0].ctypes.data, given[1].ctypes.data, tokens.ctypes.data,
+        logps.ctypes.data, sums.ctypes.data, size,
+    )  # fmt: skip
+    return tokens.tolist(), logps.astype(np.float32).tolist()
+
+
 class CompiledStep:
     """One decode step over a cache: where new keys go and what each row reads, shared by all layers.
 

@@ -28,7 +28,9 @@ _SUMS_ANY_WAY = {"reassoc", "contract", "nsz"}
 
 def compiled(function: F) -> F:
     """A function that only compiled ones call. Sums are made in the order written."""
-    made: F = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
+    made: F = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(
+        function
+    )
     return made
 
 
@@ -138,6 +140,7 @@ def _writes(kind: Any, bits: Callable[[], Any]) -> Any:
 
 # Arrays are their addresses: numba's own would be counted, checked and wrapped at every step of a loop.
 word, double = _reads(types.int64, lambda: ir.IntType(64)), _reads(types.float64, ir.DoubleType)
+put_word, put_double = _writes(types.int64, lambda: ir.IntType(64)), _writes(types.float64, ir.DoubleType)
 real, put_real = _reads(types.float32, _f32), _writes(types.float32, _f32)
 _raw, _put_raw = _reads(types.uint16, _i16), _writes(types.uint16, _i16)
 
@@ -191,17 +194,10 @@ def exp(x: Real) -> Real:
 LANES = 16  # float32 numbers worked on at once: one register of AVX-512, or several of less
 
 
-@compiled
-def place_of(number: Int) -> Int:
-    """Where element `number` of a query or a sum stands for the loops below: of each 32, the even ones come first. Two
-    bfloat16 numbers lie in 32 bits, and one instruction each takes out those of even and those of odd place.
-    """
-    inside = number % (2 * LANES)
-    return number - inside + inside % 2 * LANES + inside // 2
-
-
 class _Lanes:
-    """Rows of bfloat16 numbers as vectors of LANES float32 numbers, even and odd places by turns."""
+    """Rows of bfloat16 numbers as vectors of LANES float32 numbers, those of even and of odd place by turns: two bfloat16
+    numbers lie in 32 bits, and one instruction takes out either.
+    """
 
     def __init__(self, builder: Any, width: int) -> None:
         self.builder, self.width = builder, width
@@ -215,10 +211,26 @@ class _Lanes:
         first = b.inttoptr(b.add(base, b.mul(number, number.type(2 * self.width))), self.words.as_pointer())
         for piece in range(self.width // (2 * LANES)):
             pairs = b.load(b.gep(first, [_i32()(piece)]), align=2)
-            even = b.shl(pairs, ir.Constant(self.words, [16] * LANES))
-            odd = b.and_(pairs, ir.Constant(self.words, [0xFFFF0000] * LANES))
+            even = b.shl(pairs, self._all(16))
+            odd = b.and_(pairs, self._all(0xFFFF0000))
             found += [b.bitcast(even, self.reals), b.bitcast(odd, self.reals)]
         return found
+
+    def put_row(self, numbers: list[Any], address: Any) -> None:
+        """[E] bfloat16 numbers, rounded as `_narrow` does; not-a-number becomes infinite or stays so."""
+        b = self.builder
+        first = b.inttoptr(address, self.words.as_pointer())
+        for piece in range(0, len(numbers), 2):
+            bits = []
+            for number in numbers[piece : piece + 2]:
+                raw = b.bitcast(number, self.words)
+                odd = b.and_(b.lshr(raw, self._all(16)), self._all(1))
+                bits.append(b.add(b.add(raw, self._all(0x7FFF)), odd))
+            pairs = b.or_(b.lshr(bits[0], self._all(16)), b.and_(bits[1], self._all(0xFFFF0000)))
+            b.store(pairs, b.gep(first, [_i32()(piece // 2)]), align=2)
+
+    def _all(self, word: int) -> Any:
+        return ir.Constant(self.words, [word] * LANES)
 
     def read(self, address: Any) -> list[Any]:
         """[E] float32 numbers."""
@@ -285,6 +297,40 @@ class _Lanes:
 KEYS_FETCH, VALUE_FETCH = 3 * 64, 64
 
 
+def _scaled(width: int) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def scaled(typing: Any, x: Any, scale: Any, out: Any) -> Any:
+        """A bfloat16 query [E] times a float32 number, in the order of places that the loops below work in."""
+
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x, scale, out = arguments
+            lanes = _Lanes(builder, width)
+            factor = lanes.repeated(scale)
+            lanes.write([builder.fmul(number, factor) for number in lanes.row(x, x.type(0))], out)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.float32, types.int64), build
+
+    return scaled
+
+
+def _joined(width: int) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def joined(typing: Any, x: Any, scale: Any, out: Any) -> Any:
+        """Float32 sums [E] in that order times a number, as bfloat16 in the usual one."""
+
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x, scale, out = arguments
+            lanes = _Lanes(builder, width)
+            factor = lanes.repeated(scale)
+            lanes.put_row([builder.fmul(number, factor) for number in lanes.read(x)], out)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.float32, types.int64), build
+
+    return joined
+
+
 def _products(width: int) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def products(typing: Any, q: Any, k: Any, out: Any, count: Any, soon: Any) -> Any:
@@ -344,3 +390,5 @@ def _mixture(width: int) -> Any:
 # The head widths of nearly all models have loops of their own.
 products_64, products_128 = _products(64), _products(128)
 mixture_64, mixture_128 = _mixture(64), _mixture(128)
+scaled_64, scaled_128 = _scaled(64), _scaled(128)
+joined_64, joined_128 = _joined(64), _joined(128)
