@@ -184,7 +184,9 @@ def find_python(named: str) -> str:
     """
     if named:
         if not Path(named).exists():
-            raise RecipeError(f"Machine(engine_place=\"inside(python={named!r})\"): there is no such program.\n  make vllm-env")
+            raise RecipeError(
+                f'Machine(engine_place="inside(python={named!r})"): there is no such program.\n  make vllm-env'
+            )
         return named
     if HOME.exists():
         return str(HOME.absolute())

@@ -172,7 +172,7 @@ def test_a_request_that_does_not_fit_is_refused_here(policy: Policy) -> None:
     """Before any process is started."""
     engine = EngineProcess(policy, APART)
     with pytest.raises(RecipeError, match="the model's context is 2,048"):
-        engine.generate(requests(policy, Sampling(), 1)[:0] + [Request((1, 2), Sampling(max_tokens=5000), 0)])
+        engine.generate([Request((1, 2), Sampling(max_tokens=5000), 0)])
     assert engine.process_id is None
 
 

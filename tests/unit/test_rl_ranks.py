@@ -18,6 +18,12 @@ def steps(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def replies(folder: Path) -> list[list[int]]:
+    return [
+        json.loads(line)["completion"]["token_ids"] for line in (folder / "rollouts.jsonl").read_text().splitlines()
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["inside", "process(threads=1)"])
 def test_two_processes_learn_what_one_learns(place: str, tmp_path: Path) -> None:
@@ -29,8 +35,7 @@ def test_two_processes_learn_what_one_learns(place: str, tmp_path: Path) -> None
     for a, b in zip(steps(one), steps(two), strict=True):
         assert a["tokens"] == b["tokens"]
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
-    replies = [json.loads(line)["completion"]["token_ids"] for line in (one / "rollouts.jsonl").open()]
-    assert replies == [json.loads(line)["completion"]["token_ids"] for line in (two / "rollouts.jsonl").open()]
+    assert replies(one) == replies(two)
 
 
 def test_parts_of_a_model_are_refused_before_anything_runs() -> None:
