@@ -1,12 +1,14 @@
 """One optimizer step on several gloo ranks: python parallel_ranks.py FOLDER SIZE…; writes FOLDER/<size>-<sharding>.pt each,
-and FOLDER/<size>-<sharding>-context<n>.pt where n ranks compute a micro-batch together.
+and FOLDER/<size>-<sharding>-context<n>-tensor<n>.pt where n ranks compute a micro-batch together.
 
 One interpreter loads torch, then forks the ranks of each size in turn: a fork costs nothing, an import seconds.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,10 +25,11 @@ from burnish.losses.batch import PairBatch, ScoredPairBatch, Sequences, TokenBat
 from burnish.losses.dpo import DPO
 from burnish.losses.reward import BradleyTerry
 from burnish.losses.sft import SFTLoss
-from burnish.model.parallel import Ranks, whole
+from burnish.model.parallel import Ranks, held_here, whole
 from burnish.model.policy import Policy
 from burnish.model.reward import RewardModel
 from burnish.model.toy import make_toy
+from burnish.model.trains import LoRA
 from burnish.pipeline.machine import Machine
 from burnish.train.learner import Learner
 from burnish.train.optimizer import AdamW
@@ -99,17 +102,72 @@ class Broken(SFTLoss):
         return SFTLoss.total(self, logp_BT, batch) * scale
 
 
-# How many ranks compute a micro-batch together, by sharding, for each number of ranks.
-TEAMS: dict[int, list[tuple[Any, int]]] = {
-    1: [("replicated", 1)],
-    2: [("replicated", 1), ("full", 1), ("replicated", 2), ("full", 2)],
-    4: [("replicated", 1), ("full", 1), ("hybrid", 1), ("replicated", 2), ("full", 4), ("hybrid", 2)],
+# Each number of ranks, with how they hold the weights and how many compute a micro-batch together.
+MACHINES: dict[int, list[dict[str, Any]]] = {
+    1: [{}],
+    2: [{}, {"sharding": "full"}, {"context": 2}, {"sharding": "full", "context": 2}, {"tensor": 2}],
+    4: [
+        {}, {"sharding": "full"}, {"sharding": "hybrid"}, {"context": 2}, {"sharding": "full", "context": 4},
+        {"sharding": "hybrid", "context": 2}, {"tensor": 2}, {"context": 2, "tensor": 2},
+    ],
+}  # fmt: skip
+
+
+def machine(size: int, **fields: Any) -> Machine:
+    nodes = 2 if fields.get("sharding") == "hybrid" else 1
+    return Machine(processes=size // nodes, nodes=nodes, **fields)
+
+
+def label_of(size: int, where: Machine) -> str:
+    teams = [f"{name}{getattr(where, name)}" for name in ("context", "tensor") if getattr(where, name) > 1]
+    return "-".join([str(size), where.sharding, *teams])
+
+
+# Other models than the toy, and what of them is trained or computed again: (transformers' name, configuration, machine).
+SIZES: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "max_position_embeddings": 2048, "initializer_range": 0.1, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
+}  # fmt: skip
+FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False}, {}),
+    "windows": ("Mistral", {"sliding_window": 20}, {"recompute": "attention"}),
+    "norms of heads": ("Qwen3", {"head_dim": 16}, {"recompute": "layers"}),
+    "transformers' layers": ("Granite", {}, {}),
+    "adapters": ("Llama", {}, {}),
 }
 
 
-def machine(size: int, sharding: Any, context: int) -> Machine:
-    nodes = 2 if sharding == "hybrid" else 1
-    return Machine(processes=size // nodes, nodes=nodes, sharding=sharding, context=context)
+def make_family(folder: Path, name: str) -> None:
+    """A model of random numbers, biases and norms too, with the toy's tokenizer."""
+    import transformers
+
+    kind, settings, _ = FAMILIES[name]
+    shutil.copytree(folder / "toy", folder / name)
+    vocabulary = len(transformers.AutoTokenizer.from_pretrained(folder / "toy"))
+    config = getattr(transformers, f"{kind}Config")(**SIZES, vocab_size=vocabulary, **settings)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape) * 0.1)
+    model.save_pretrained(folder / name)
+
+
+def family(folder: Path, where: Machine, name: str) -> dict[str, Any]:
+    """The numbers and the weights of a family's model after a step of SFT on short and long rows."""
+    trains = LoRA(rank=4, alpha=8.0) if name == "adapters" else None
+    where = dataclasses.replace(where, **FAMILIES[name][2])
+    policy = Policy.load(folder / name, where, trainable=True, trains=trains).to(torch.float64)
+    if trains is not None:
+        # Adapters start from a product of 0, of which half would have no gradient.
+        for weight in policy.model.parameters():
+            if weight.requires_grad:
+                weight.data.add_(torch.linspace(0.01, 0.02, weight.numel(), dtype=weight.dtype).view_as(weight))
+    made = Learner(policy, where, AdamW(eps=1e-3, weight_decay=0.1))
+    found = made.forward_backward([*demo_batches(ROWS), *long_batches([(0, 1)])], SFTLoss())
+    norm = made.step(1e-2)
+    held = sum(held_here(weight).numel() for weight in policy.model.parameters())
+    return {"found": found, "norm": norm, "weights": state(made), "held": held}
 
 
 def learner(folder: Path, where: Machine, dtype: torch.dtype, *, reward: bool = False) -> Learner:
@@ -186,6 +244,10 @@ def everything(folder: Path, where: Machine, label: str) -> dict[str, Any]:
             found[f"{case} {dtype}"] = step(folder, where, case, dtype)
             if size == 1:
                 found[f"{case} {dtype} joined"] = step(folder, where, case, dtype, joined=True)
+    if size == 1 or (size == where.team and where.sharding == "replicated"):
+        for name in FAMILIES:
+            if where.tensor == 1 or name != "adapters":
+                found[f"family {name}"] = family(folder, where, name)
     found["broken"] = broken(folder, where)
     found["resumed"] = resumed(folder, where, label)
     found["reference"] = reference(folder, where, label)
@@ -197,9 +259,10 @@ def run(folder: Path, rank: int, size: int, store: str) -> None:
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         made: Any = distributed
         distributed.init_process_group("gloo", store=made.FileStore(store, size), rank=rank, world_size=size)
-    for sharding, context in TEAMS[size]:
-        label = f"{size}-{sharding}" + (f"-context{context}" if context > 1 else "")
-        found = everything(folder, machine(size, sharding, context), label)
+    for fields in MACHINES[size]:
+        where = machine(size, **fields)
+        label = label_of(size, where)
+        found = everything(folder, where, label)
         if rank == 0:
             torch.save(found, folder / f"{label}.pt")
     if size > 1:
@@ -210,6 +273,8 @@ def main(folder: Path, sizes: Sequence[int]) -> int:
     torch.set_num_threads(1)
     if not (folder / "toy").exists():
         make_toy(folder / "toy", hidden_size=32, intermediate_size=64)
+        for name in FAMILIES:
+            make_family(folder, name)
     from torch.distributed import fsdp, tensor  # noqa: F401 - loaded once, before the forks
 
     failed = 0

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from burnish.model.attention import Documents
 from burnish.model.gpu_attention import Kernel, Ragged
-from burnish.model.parallel import Ranks, grid
+from burnish.model.parallel import Ranks, mesh_of
 from burnish.model.sharing import PackedRows
 from burnish.pipeline.machine import Machine
 
@@ -46,7 +46,9 @@ class Team:
         """The team that this process is in; None where rows are not cut."""
         if machine.context == 1 or Ranks.current().size == 1:
             return None
-        group = grid(machine)["context"].get_group()
+        teams = distributed.get_world_size() // machine.team
+        across = mesh_of(machine.device, data=teams, context=machine.context, tensor=machine.tensor)
+        group = across["context"].get_group()
         return cls(distributed.get_rank(group), machine.context, group)
 
     def gathered(self, x_S: Tensor) -> Tensor:
@@ -143,9 +145,9 @@ def cut(rows: PackedRows, team: Team, multiple: int = 1) -> Share:
     # The number of a state among those of its rank, which have their order among all.
     by_owner_K = owner_K.argsort(stable=True)
     nth_K = torch.empty_like(owner_K)
-    nth_K[by_owner_K] = torch.arange(len(owner_K), device=owner_K.device) - (counts.cumsum(0) - counts)[
-        owner_K[by_owner_K]
-    ]
+    nth_K[by_owner_K] = (
+        torch.arange(len(owner_K), device=owner_K.device) - (counts.cumsum(0) - counts)[owner_K[by_owner_K]]
+    )
     pieces = _pieces(rows.lengths, rows.parents, chunk, team.size)
     first = team.rank * 2 * chunk
     held = [seen for seen in pieces if first <= seen[-1].start < first + 2 * chunk]

@@ -20,7 +20,8 @@ from burnish.model.attention import Documents, attend
 from burnish.model.fused import embed, linear, norm, rotate, swiglu, wide_type
 from burnish.model.layers import again, waiting
 from burnish.model.lora import AdaptedLinear, adapted_linear
-from burnish.model.parallel import PACKED
+from burnish.model.parallel import PACKED, held_here
+from burnish.model.tensor_parallel import Divided
 from burnish.pipeline.machine import Machine
 
 _FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -56,9 +57,9 @@ class NarrowWeights:
     def of(self, weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """The weights stacked along their rows in `dtype`; one weight of that type is returned as it is."""
         if len(weights) == 1 and weights[0].dtype == dtype:
-            return weights[0].detach()
+            return held_here(weights[0]).detach()
         if any(weight.requires_grad for weight in weights):
-            return _stacked(weights, dtype)
+            return _stacked([held_here(weight) for weight in weights], dtype)
         key = tuple(id(weight) for weight in weights)
         state = [(weight.data_ptr(), weight._version) for weight in weights]
         known = self._kept.get(key)
@@ -87,10 +88,14 @@ class _Place:
 
 
 class PackedLlama:
-    """Hidden states of packed documents; gradients flow into the module's parameters."""
+    """Hidden states of packed documents; gradients flow into the module's parameters.
+
+    divided: whose part of each layer's matrices the module has, where several ranks hold it together.
+    """
 
     def __init__(self, model: Any, narrow: NarrowWeights, machine: Machine) -> None:
         self._inner, self._config, self._narrow, self._machine = model.base_model, model.config, narrow, machine
+        self.divided: Divided | None = None
 
     def hidden(
         self, tokens_N: Tensor, positions_N: Tensor, documents: Documents, rows_R: Tensor, compute: torch.dtype
@@ -117,17 +122,31 @@ class PackedLlama:
         seen = self._attention(layer, x_ND, place)
         if rows_R is not None:
             x_ND, seen = x_ND.index_select(0, rows_R), seen.index_select(0, rows_R)
-        x_ND = self._linear(seen, [layer.self_attn.o_proj], residual=x_ND)
+        x_ND = self._onto(x_ND, seen, layer.self_attn.o_proj)
         y = norm(x_ND, *_norm_of(layer.post_attention_layernorm), place.compute)
-        both = self._linear(y, [layer.mlp.gate_proj, layer.mlp.up_proj])
-        return self._linear(swiglu(both), [layer.mlp.down_proj], residual=x_ND)
+        both = self._linear(self._spread(y), [layer.mlp.gate_proj, layer.mlp.up_proj])
+        return self._onto(x_ND, swiglu(both), layer.mlp.down_proj)
+
+    def _spread(self, x_ND: Tensor) -> Tensor:
+        """The input of matrices that ranks have some rows of."""
+        return x_ND if self.divided is None else self.divided.spread(x_ND)
+
+    def _onto(self, x_ND: Tensor, y: Tensor, projection: Any) -> Tensor:
+        """The stream and what a projection adds to it, from all ranks that have some columns of it."""
+        if self.divided is None:
+            return self._linear(y, [projection], residual=x_ND)
+        weight, bias = projection.weight, projection.bias
+        found = self.divided.summed(linear(y, [held_here(weight)], self._narrow.of([weight], y.dtype)))
+        return x_ND + (found if bias is None else found + held_here(bias))
 
     def _attention(self, layer: Any, x_ND: Tensor, place: _Place) -> Tensor:
         module, compute = layer.self_attn, place.compute
         y = norm(x_ND, *_norm_of(layer.input_layernorm), compute)
         width = int(module.head_dim)
-        sizes = [projection.out_features for projection in (module.q_proj, module.k_proj, module.v_proj)]
-        fused = self._linear(y, [module.q_proj, module.k_proj, module.v_proj])
+        projections = [module.q_proj, module.k_proj, module.v_proj]
+        parts = 1 if self.divided is None else self.divided.size
+        sizes = [projection.out_features // parts for projection in projections]
+        fused = self._linear(self._spread(y), projections)
         query, key, value = torch.split(fused, sizes, 1)
         if hasattr(module, "q_norm"):
             query, key = (
@@ -146,12 +165,12 @@ class PackedLlama:
 
     def _linear(self, x: Tensor, projections: Sequence[Any], *, residual: Tensor | None = None) -> Tensor:
         weights = [projection.weight for projection in projections]
-        biases = [projection.bias for projection in projections if projection.bias is not None]
+        biases = [held_here(projection.bias) for projection in projections if projection.bias is not None]
         bias = torch.cat(biases) if biases else None
         narrow = self._narrow.of(weights, x.dtype)
         if any(isinstance(projection, AdaptedLinear) for projection in projections):
             return adapted_linear(x, projections, narrow, bias=bias, residual=residual)
-        return linear(x, weights, narrow, bias=bias, residual=residual)
+        return linear(x, [held_here(weight) for weight in weights], narrow, bias=bias, residual=residual)
 
 
 def _attention_linears(layer: Any) -> tuple[Any, ...]:

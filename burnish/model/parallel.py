@@ -112,18 +112,18 @@ def deal(sizes: Sequence[int], ranks: Ranks) -> list[int | None]:
     return own
 
 
-def grid(machine: Machine) -> Any:
-    """All ranks as a mesh of torch's: "data" (teams) by "context" by "tensor", neighbours in the last. All ranks call it."""
-    return _grid(machine.device, machine.context, machine.tensor, distributed.group.WORLD)
+def mesh_of(device: str, **sizes: int) -> Any:
+    """All ranks as a mesh of torch's with these sides by name, neighbours along the last. All ranks call it."""
+    return _mesh(device, tuple(sizes.items()), distributed.group.WORLD)
 
 
 @functools.cache
-def _grid(device: str, context: int, tensor: int, world: Any) -> Any:
+def _mesh(device: str, sizes: tuple[tuple[str, int], ...], world: Any) -> Any:
     """Process groups are made once for each world."""
     from torch.distributed.device_mesh import init_device_mesh
 
-    shape = (distributed.get_world_size(world) // (context * tensor), context, tensor)
-    return init_device_mesh(device, shape, mesh_dim_names=("data", "context", "tensor"))
+    names, shape = zip(*sizes, strict=True)
+    return init_device_mesh(device, shape, mesh_dim_names=names)
 
 
 def padding() -> Sequences:
@@ -138,23 +138,23 @@ def same_start(weights: Iterable[Tensor], ranks: Ranks) -> None:
             distributed.broadcast(weight.detach(), src=0)
 
 
-def sum_gradients(weights: Iterable[Any], ranks: Ranks) -> None:
+def sum_gradients(weights: Iterable[Any], ranks: Ranks, group: Any = None) -> None:
     """Replace the gradients by their sums over ranks, some megabytes at a time; the same bits on every rank.
 
-    A weight without a gradient on any rank has none afterwards either.
+    A weight without a gradient on any rank has none afterwards either. group: the ranks to sum over; None: all of them.
     """
     if ranks.size == 1:
         return
     held = list(weights)
     known = torch.tensor([w.grad is not None for w in held], dtype=torch.int32)
-    distributed.all_reduce(known, distributed.ReduceOp.MAX)
+    distributed.all_reduce(known, distributed.ReduceOp.MAX, group)
     moved = [w for w, some in zip(held, known.tolist(), strict=True) if some]
     for weight in moved:
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
-    for bucket in _buckets([w.grad for w in moved]):
+    for bucket in _buckets([held_here(w.grad) for w in moved]):
         flat = torch.cat([gradient.flatten() for gradient in bucket])
-        distributed.all_reduce(flat)
+        distributed.all_reduce(flat, group=group)
         for gradient, part in zip(bucket, torch.split(flat, [g.numel() for g in bucket]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -238,7 +238,7 @@ def is_shard(tensor: Tensor) -> bool:
 
 
 def held_here(tensor: Any) -> Tensor:
-    """The tensor itself, or this rank's part of it."""
+    """The tensor itself, or this rank's part of it; gradients flow through."""
     found: Tensor = tensor.to_local() if is_shard(tensor) else tensor
     return found
 

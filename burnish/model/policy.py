@@ -32,6 +32,7 @@ from burnish.model.llama import NarrowWeights, PackedLlama, supports
 from burnish.model.lora import plain_state, plain_weights
 from burnish.model.parallel import Ranks, Sharded, whole, whole_weights
 from burnish.model.sharing import LEAST, pack_rows
+from burnish.model.tensor_parallel import Divided, divide
 from burnish.model.trains import Trains
 from burnish.pipeline.machine import Machine
 from burnish.text.render import Renderer
@@ -240,6 +241,26 @@ class Policy:
         # Layers put together in the type of their matrix products halve what travels.
         return Sharded(model, self.machine, None if self._compute == self.dtype else self._compute)
 
+    def divide(self) -> Divided:
+        """Leave this rank its part of each layer's matrices (`Machine.tensor`). From then on the ranks of a team call
+        `logprobs` together, and all of them `save` and `checksum`.
+        """
+        self._packs = self.packs  # measured while the weights are whole
+        tokens = torch.arange(3, 19)[None] * 7919 % self.vocabulary
+        row = Sequences(tokens, torch.tensor([16]), torch.arange(16)[None] > 0)
+        with torch.no_grad():
+            before = self.logprobs(row)
+            divided = divide(self.model, self.machine)
+            if self._fast is not None:
+                self._fast.divided = divided
+            apart = float((self.logprobs(row) - before).abs().max())
+        if not apart <= _ROUNDING[self._compute]:
+            raise ModelError(
+                f"{type(self.model).__name__}: divided by transformers' plan, its log-probs differ by {apart:.2g} nats from those of the "
+                "whole model.\n  Set tensor=1 on the Machine; sharding='full' divides every model."
+            )
+        return divided
+
     def save(self, folder: Path, *, shard_size: str = "50GB") -> None:
         """Write a plain Hugging Face folder, whole or not at all: a temporary neighbour, then a rename. Only the first rank writes.
 
@@ -312,9 +333,7 @@ class Policy:
         target_K = tokens_BT[mask_BT]
 
         def read(hidden_RD: Tensor, index_R: Tensor) -> tuple[Tensor]:
-            return (
-                token_logprobs(hidden_RD, weight, target_K[index_R], temperature=temperature, narrow_VD=narrow),
-            )
+            return (token_logprobs(hidden_RD, weight, target_K[index_R], temperature=temperature, narrow_VD=narrow),)
 
         # A token's log-prob comes from the state before it.
         return self._read(tokens_BT, mask_BT.roll(-1, 1), read)[0]

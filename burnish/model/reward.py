@@ -26,6 +26,7 @@ from burnish.model.checkpoint import weight_errors
 from burnish.model.lora import plain_state
 from burnish.model.parallel import Ranks, Sharded, whole_weights
 from burnish.model.policy import Policy, quiet
+from burnish.model.tensor_parallel import Divided
 from burnish.pipeline.machine import Machine
 from burnish.text.pack import pack
 from burnish.text.render import Rendered
@@ -135,6 +136,10 @@ class RewardModel:
         """Leave this rank its part of every weight. From then on all ranks call `scores` and `save` together."""
         self._sharded = self.policy.sharded(self.model)
         return self._sharded
+
+    def divide(self) -> Divided:
+        """Leave this rank its part of the body's layers, as in `Policy.divide`; the head stays whole."""
+        return self.policy.divide()
 
     def save(self, folder: Path) -> None:
         """Write a plain Hugging Face folder for AutoModelForSequenceClassification, whole or not at all. Only the first rank writes."""

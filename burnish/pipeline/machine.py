@@ -120,6 +120,16 @@ class Machine:
                 f"Machine(attention='flex', context={self.context}): flex attention knows no keys of other processes.\n"
                 "  Set attention='auto', or context=1."
             )
+        exclude = [
+            ("sharding", self.sharding, "replicated"), ("compile", self.compile, False), ("kernels", self.kernels, "torch"),
+            ("offload", self.offload, "activations" if self.offload == "activations" else "none"),
+        ]  # fmt: skip
+        for name, value, usual in exclude if self.tensor > 1 else ():
+            if value != usual:
+                raise RecipeError(
+                    f"Machine(tensor={self.tensor}, {name}={value!r}): a model whose matrices are divided among processes cannot "
+                    f"have that too.\n  Set {name}={usual!r}, or tensor=1."
+                )
 
     @property
     def team(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from burnish.core.rng import seed_of
@@ -103,7 +104,8 @@ def collect(
     """One group of `n` graded replies per problem, in the problems' order.
 
     Reply k to a problem has the seed seed_of(seed, purpose, step, problem.id, k): it depends neither on the other
-    problems nor on their order. Each reply is graded as it ends, judges' replies together (`Grading`);
+    problems nor on their order. A problem that is asked again in the same call goes on counting: its second group has the
+    seeds of k = n to 2n - 1, or its replies would be those of the first. Each reply is graded as it ends, judges' replies together (`Grading`);
     `on_graded(group, k, trajectory)` is then called, in the order of grading.
 
     environments: by the name of the verifier that a problem asks for; such a problem is solved in a conversation
@@ -126,7 +128,13 @@ def collect(
         and trajectory.prompt_ids == prompts[g]
     }
     wanted = [(g, k) for g in range(len(problems)) for k in range(n) if (g, k) not in done]
-    requests = [Request(prompts[g], sampling, seed_of(seed, purpose, step, problems[g].id, k)) for g, k in wanted]
+    ids = [problem.id for problem in problems]
+    times: Counter[str] = Counter()
+    first: list[int] = []
+    for name in ids:
+        first.append(n * times[name])
+        times[name] += 1
+    requests = [Request(prompts[g], sampling, seed_of(seed, purpose, step, ids[g], first[g] + k)) for g, k in wanted]
 
     def enter(index: int, completion: Completion, verdict: Verdict) -> None:
         group, k = wanted[index]

@@ -53,6 +53,7 @@ class EngineTeam:
 
     def __init__(self, members: Sequence[Member], weights: Written, console: Console | None = None) -> None:
         self._members, self._weights = list(members), weights
+        self._closings = 0
         self._console = console or Console()
 
     @property
@@ -103,7 +104,8 @@ class EngineTeam:
         return self._shared(requests, ask, heard)
 
     def close(self) -> None:
-        """End all engines; the next call starts them again."""
+        """End all engines, and a call that another thread is in; the next call starts them again."""
+        self._closings += 1
         for member in self._members:
             member.close()
 
@@ -115,7 +117,7 @@ class EngineTeam:
     ) -> list[Any]:
         """Deal the requests to all engines, and those that a lost engine left to the others, until all are answered."""
         done: dict[int, Any] = {}
-        able, again = list(self._members), 1
+        able, again, closings = list(self._members), 1, self._closings
         while left := [index for index in range(len(requests)) if index not in done]:
             parts = dealt([requests[index].prompt_ids for index in left], len(able))
             work = [(member, [left[i] for i in part]) for member, part in zip(able, parts, strict=True) if part]
@@ -131,7 +133,7 @@ class EngineTeam:
             for (member, part), future in zip(work, asked, strict=True):
                 if died := _lost(future):
                     able.remove(member)
-                    if not able and not again:
+                    if closings != self._closings or not (able or again):
                         raise died
                     count = sum(index not in done for index in part)
                     there = f"the {len(able)} that are left" if able else "all engines, started once more"

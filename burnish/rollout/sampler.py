@@ -105,9 +105,13 @@ def _sample_apart(
     tokens, logprobs = [0] * len(samplings), [0.0] * len(samplings)
     for rows in (plain, others):
         part = sample(
-            logits_BV[list(rows)], *([of[row] for row in rows] for of in (samplings, seeds, steps)),
-            seen=[seen[row] for row in rows] if seen else (), barred=[barred[row] for row in rows] if barred else (),
-        )  # fmt: skip
+            logits_BV[list(rows)],
+            [samplings[row] for row in rows],
+            [seeds[row] for row in rows],
+            [steps[row] for row in rows],
+            seen=[seen[row] for row in rows] if seen else (),
+            barred=[barred[row] for row in rows] if barred else (),
+        )
         for row, token, logprob in zip(rows, *part, strict=True):
             tokens[row], logprobs[row] = token, logprob
     return tokens, logprobs

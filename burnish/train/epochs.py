@@ -95,24 +95,26 @@ class Epochs(Stage):
                 )
 
     def check_on(self, machine: Machine) -> None:
-        """Raise RecipeError for what cannot be trained on shards of the weights."""
-        if machine.processes * machine.nodes == 1 or machine.sharding == "replicated":
+        """Raise RecipeError for what cannot be trained on parts of the weights."""
+        if machine.processes * machine.nodes == 1 or (machine.sharding == "replicated" and machine.tensor == 1):
             return
-        where = f"{self.name}: Machine(sharding={machine.sharding!r})"
+        divided = f"tensor={machine.tensor}" if machine.tensor > 1 else f"sharding={machine.sharding!r}"
+        whole = "tensor=1" if machine.tensor > 1 else "sharding='replicated'"
+        where = f"{self.name}: Machine({divided})"
         if not self.optimizer.SHARDS:
             raise RecipeError(
                 f"{where} leaves each process its part of every weight, and {type(self.optimizer).__name__} needs whole ones.\n"
-                "  Set sharding='replicated', or optimizer=AdamW()."
+                f"  Set {whole}, or optimizer=AdamW()."
             )
         if not isinstance(self.trains, All):
             raise RecipeError(
-                f"{where} with trains={self.trains!r}: frozen and trained weights cannot be shards of one layer.\n"
-                "  Set sharding='replicated': frozen weights have no optimizer state, so whole copies cost little."
+                f"{where} with trains={self.trains!r}: frozen and trained weights cannot be parts of one layer.\n"
+                f"  Set {whole}: frozen weights have no optimizer state, so whole copies cost little."
             )
         if getattr(self, "probe", None) is not None or getattr(self.keep, "probe", None) is not None:
             raise RecipeError(
                 f"{where} leaves no process the whole model, so a probe has nothing to ask while it is trained.\n"
-                "  Set sharding='replicated', or probe=None and evaluate the finished model."
+                f"  Set {whole}, or probe=None and evaluate the finished model."
             )
 
     def estimate(self, look: Look) -> Estimate:

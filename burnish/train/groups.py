@@ -105,7 +105,9 @@ class Order:
         return self._steps[step]
 
     def further(self, step: int, round_: int, taken: Sequence[int], count: int) -> list[int]:
-        """`count` more problems for the step, none of those taken: fewer where no others are left. round_: counted from 1."""
+        """`count` more problems for the step, none that asks what one of those taken asks: fewer where no others are left.
+        round_: counted from 1.
+        """
         asked = [i for source in self._shares for i in self._by_source[source]] or list(range(len(self._problems)))
         others = sorted(set(asked) - set(taken))
         weights = [self._shares.get(self._problems[i].source, 1.0) for i in others]
@@ -113,7 +115,15 @@ class Order:
         draw = stream(self._seed, "further problems", step, round_)
         # Efraimidis and Spirakis (2006): sorted by u^(1/w), the first `count` are a weighted draw without replacement.
         keys = [math.log(1.0 - draw.random()) * size / weight for weight, size in zip(weights, sizes, strict=True)]
-        return [others[j] for j in sorted(range(len(others)), key=lambda j: -keys[j])[:count]]
+        found: list[int] = []
+        said = {self._problems[i].id for i in taken}
+        for j in sorted(range(len(others)), key=lambda j: -keys[j]):
+            if len(found) == count:
+                break
+            if (name := self._problems[others[j]].id) not in said:
+                found.append(others[j])
+                said.add(name)
+        return found
 
     def _next(self) -> list[int]:
         """The next step: each place goes to the source that is furthest behind its share; within a source, epochs in new orders."""

@@ -18,7 +18,7 @@ from burnish.core.rng import stream
 from burnish.errors import RecipeError
 from burnish.losses.batch import RolloutBatch
 from burnish.losses.policy import GRPO, PolicyLoss
-from burnish.train.advantages import Advantage, GroupRelative, KLInReward, Whitened, judge
+from burnish.train.advantages import Advantage, GroupRelative, KLInReward, PassAtK, Whitened, judge
 from burnish.train.correction import Correction
 from burnish.train.groups import Taken
 from burnish.train.moving_reference import Reference, RefreshEvery
@@ -78,10 +78,25 @@ class RL(OnPolicy):
                 f"rl: {kl} gives each token a reward of its own, and {self.advantage} compares whole replies.\n"
                 '  Use advantage=Whitened(), or KLInReward(per="reply").'
             )
+        if isinstance(self.advantage, PassAtK):
+            self._check_pass_at_k(self.advantage)
         if self.refresh_reference is not None and not self.needs_reference:
             raise RecipeError(
                 f"rl: refresh_reference={self.refresh_reference}, but nothing here looks at a reference.\n"
                 "  Give the loss a KL term (GRPO(kl_coef=0.01)) or set kl_in_reward, or leave refresh_reference out."
+            )
+
+    def _check_pass_at_k(self, advantage: PassAtK) -> None:
+        if advantage.k > self.group_size:
+            raise RecipeError(
+                f"rl: PassAtK(k={advantage.k}) looks at sets of {advantage.k} replies, and group_size={self.group_size} has none.\n"
+                f"  Give k from 1 to {self.group_size}, or a larger group_size."
+            )
+        if self.kl_in_reward is not None:
+            raise RecipeError(
+                f"rl: with {advantage} a reply passes by its reward, and {self.kl_in_reward} takes something off every reward, so "
+                "the noise of the KL would decide which replies pass.\n"
+                "  Put the KL into the loss: loss=GRPO(kl_coef=…), and leave kl_in_reward out."
             )
 
     @property
@@ -128,7 +143,7 @@ class PolicyGradient:
         found = self._update(step, parts, lr, loss, own=own) | found
         if self._reference is not None:
             self._reference.after(step)
-        return Learned(judged.advantages_PG, judged.informative, len(parts), found)
+        return Learned(judged.advantages_PG, judged.informative if parts else 0, len(parts), found)
 
     def finish(self, out: Path) -> None:
         """The model is all that is left."""

@@ -22,8 +22,9 @@ from burnish.errors import ArtifactError, TrainingError
 from burnish.losses.batch import Batch, Loss, Sequences, moved
 from burnish.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from burnish.model.flops import Work
-from burnish.model.parallel import Ranks, Sharded, deal, held_here, padding, placed, same_start, sum_gradients, whole
+from burnish.model.parallel import Ranks, Sharded, deal, held_here, padding, placed, same_start, sum_gradients
 from burnish.model.sharing import computed_spans
+from burnish.model.tensor_parallel import Divided, alike, total_norm
 from burnish.pipeline.machine import Machine
 from burnish.train.ema import WeightAverage
 from burnish.train.offload import StateAway
@@ -46,6 +47,9 @@ class Trained(Protocol):
     def shard(self) -> Sharded:
         """Leave this rank only its part of each weight; `outputs` then works when all ranks call it together."""
 
+    def divide(self) -> Divided:
+        """Leave this rank only its part of each layer's matrices; its team's ranks then call `outputs` together."""
+
     def save(self, folder: Path) -> None:
         """Write a plain Hugging Face folder."""
 
@@ -65,11 +69,12 @@ class Learner:
         self.policy, self.machine, self.clip_norm = policy, machine, clip_norm
         self.ranks = Ranks.current(machine)
         self._sharded = policy.shard() if self.ranks.size > 1 and machine.sharding != "replicated" else None
+        if self._sharded is None:
+            same_start((w for w in policy.model.parameters() if w.requires_grad), self.ranks)
+        self._divided = policy.divide() if self.ranks.size > 1 and machine.tensor > 1 else None
         self._weights: dict[str, Any] = {n: w for n, w in policy.model.named_parameters() if w.requires_grad}
         ends = {id(e.weight) for e in (policy.model.get_input_embeddings(), policy.model.get_output_embeddings()) if e}
         outer = frozenset(name for name, weight in self._weights.items() if id(weight) in ends)
-        if self._sharded is None:
-            same_start(self._weights.values(), self.ranks)
         self.optimizer = optimizer or AdamW()
         self._optimizers = self.optimizer.make(self._weights, outer)
         self._away = StateAway() if machine.offload in ("optimizer", "both") else None
@@ -157,17 +162,20 @@ class Learner:
         not finite.
         """
         began = time.monotonic()
-        if self._sharded is None:
+        if self._divided is not None:
+            self._divided.sum_gradients(self._weights.values(), self.ranks)
+        elif self._sharded is None:
             sum_gradients(self._weights.values(), self.ranks)
         gradients = [w.grad for w in self._weights.values() if w.grad is not None]
         if not gradients:
             self._counted()
             return 0.0
-        norm = whole(torch.nn.utils.get_total_norm(gradients))
+        norm = total_norm(gradients)
         if not math.isfinite(float(norm)):
             self._drop_gradients()
             raise TrainingError(self._diverged(f"the gradient's norm is {float(norm)}", ()))
-        torch.nn.utils.clip_grads_with_norm_(self._weights.values(), self.clip_norm, norm)
+        for weights in alike(self._weights.values()):
+            torch.nn.utils.clip_grads_with_norm_(weights, self.clip_norm, norm)
         self.torn = True
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:

@@ -182,6 +182,12 @@ class OnPolicy(Asks):
         """Raise TrainingError when too many steps in a row taught nothing."""
         if idle < self.patience:
             return
+        if record["informative"]:
+            raise TrainingError(
+                f"{self.name}: for {idle} steps in a row replies got different rewards, but all those to learn from were left out of "
+                f"the loss; {record['cut_share']:.0%} of the last step's were cut by max_tokens.\n"
+                "  Raise sampling.max_tokens, or learn from cut replies too. Look at rollouts.jsonl for what it wrote."
+            )
         raise TrainingError(
             f"{self.name}: for {idle} steps in a row all replies to a problem got the same reward (mean {record['reward']:.2f}), "
             "so there was nothing to learn from.\n"

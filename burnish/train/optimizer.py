@@ -11,6 +11,7 @@ import torch
 
 from burnish.errors import RecipeError
 from burnish.model.quantized import bitsandbytes
+from burnish.model.tensor_parallel import alike
 
 Weights = Mapping[str, Any]
 
@@ -177,7 +178,7 @@ def _groups(weights: Weights, weight_decay: float) -> list[dict[str, Any]]:
         ([w for w in weights.values() if w.ndim >= 2], weight_decay),
         ([w for w in weights.values() if w.ndim < 2], 0.0),
     )
-    return [{"params": held, "weight_decay": decay} for held, decay in parts if held]
+    return [{"params": together, "weight_decay": decay} for held, decay in parts for together in alike(held)]
 
 
 def _check(name: str, weight_decay: float, *betas: float) -> None:

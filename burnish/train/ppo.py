@@ -212,12 +212,16 @@ class ActorCritic:
         flops, update_s = self._critic.flops, self._critic.update_s
         score_B = self._scores(kept)
         passes = self._passes(step, kept)
-        observed = self._observed(step, kept, [part for parts in passes[0] for part in parts], recorded=taken.recorded)
+        correction = self._stage.correction
+        observed, gap = self._observed(
+            step, kept, [part for parts in passes[0] for part in parts],
+            recorded=taken.recorded and not (correction is not None and correction.WEIGHS),
+        )  # fmt: skip
         kl = self._stage.kl_in_reward
         found = credit(
             observed, score_B, self._stage.gae, kl_coef=kl.coef if kl else 0.0, estimator=kl.estimate if kl else "k1"
         )  # fmt: skip
-        numbers = {**self._updates(step, found, kept, passes, lr), **found.metrics()}
+        numbers = {**self._updates(step, found, kept, passes, lr), **found.metrics(), "engine_gap": gap}
         self._learner.flops += self._critic.flops - flops
         self._learner.update_s += self._critic.update_s - update_s
         for i, sample in enumerate(kept):
@@ -270,10 +274,12 @@ class ActorCritic:
 
     def _observed(
         self, step: int, kept: Sequence[Sample], parts: Sequence[Sequence[int]], *, recorded: bool
-    ) -> Observed:  # fmt: skip
-        """What the models say of each token before the step. Raises TrainingError for a number that is not finite.
+    ) -> tuple[Observed, float]:  # fmt: skip
+        """What the models say of each token before the step, and how far the engine's log-probs are from the learner's. Raises
+        TrainingError for a number that is not finite.
 
-        parts: the first epoch's micro-batches, so that its ratios are 1 to the bit. recorded: the old log-probs are the file's.
+        parts: the first epoch's micro-batches, so that its ratios are 1 to the bit. recorded: the old log-probs are those that
+        the replies came with.
         """
         stage, rows, temperature = self._stage, [sample.row for sample in kept], self._stage.sampling.temperature
         names = [sample.trajectory.problem.id for sample in kept]
@@ -281,12 +287,12 @@ class ActorCritic:
         engine_BK = torch.zeros_like(old_BK).masked_scatter(
             mask_BK, torch.tensor([x for sample in kept for x in sample.engine], dtype=old_BK.dtype)
         )
-        weight_BK = None
+        gap, weight_BK = _gap(kept, old_BK), None
+        if stage.correction is not None:
+            stage.correction.check(gap, step)
+            weight_BK = stage.correction.weights(old_BK, engine_BK, mask_BK)
         if recorded:
             old_BK = engine_BK
-        elif stage.correction is not None:
-            stage.correction.check(_gap(kept, old_BK), step)
-            weight_BK = stage.correction.weights(old_BK, engine_BK, mask_BK)
         ref_BK = None
         if self._reference is not None:
             with self._reference.active():
@@ -295,7 +301,8 @@ class ActorCritic:
         if self._learner.work is not None:
             work = self._learner.work.forward([sample.tokens for sample in kept], int(mask_BK.sum()))
             self._learner.flops += (2 + (ref_BK is not None)) * work
-        return Observed(rows, mask_BK, old_BK, ref_BK, values_BK, self._after(kept, parts, values_BK), weight_BK)
+        after_B = self._after(kept, parts, values_BK)
+        return Observed(rows, mask_BK, old_BK, ref_BK, values_BK, after_B, weight_BK), gap
 
     @torch.no_grad()
     def _after(self, kept: Sequence[Sample], parts: Sequence[Sequence[int]], like: Tensor) -> Tensor:
@@ -330,7 +337,7 @@ class ActorCritic:
             first = first or {"first_ratio": told["ratio"], "first_old_kl": told["old_kl"]}
             means.add(told, told.pop("count"))
             means.highest("grad_norm", self._learner.step(lr))
-        return {**means.all(), **first, "value_lr": value_lr, "engine_gap": _gap(kept, found.observed.old_BK)}
+        return {**means.all(), **first, "value_lr": value_lr}
 
 
 class Means:

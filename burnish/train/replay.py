@@ -42,6 +42,15 @@ class RolloutFile:
         if not self.sha256:
             object.__setattr__(self, "sha256", sha256_file(Path(self.path)))
 
+    def check(self) -> None:
+        """Raise DataError for a file whose content is no longer, or never was, the one that `sha256` names."""
+        found = sha256_file(Path(self.path))
+        if found != self.sha256:
+            raise DataError(
+                f"{self.path} has the SHA-256 {found}, not {self.sha256}, so this would not be the run that the recipe names.\n"
+                "  Give the file that was meant, or leave sha256 out."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
@@ -88,6 +97,8 @@ class Replay:
     ) -> None:  # fmt: skip
         self._order, self._a_step, self._seed = replayed.order, a_step, seed
         self._path = replayed.path(ctx)
+        if isinstance(replayed.run, RolloutFile):
+            replayed.run.check()
         known = {problem.id for problem in problems}
         check = _Check(self._path, policy, environments)
         places: dict[tuple[int, int], list[int]] = {}

@@ -44,7 +44,12 @@ THIRD_PARTY = {  # at module level; everything else is imported inside functions
 }
 
 # Modules of compiled code need their compiler at module level, for its cache on disk; others import them inside functions.
-COMPILED = {"data/decontamination/kernel.py": {"numba"}, "data/decontamination/kernel_tokens.py": {"numba"}}
+COMPILED = {
+    "data/decontamination/kernel.py": {"numba"},
+    "data/decontamination/kernel_tokens.py": {"numba"},
+    "rollout/compiled/kernels.py": {"numba"},
+    "rollout/compiled/vectors.py": {"numba", "llvmlite"},
+}
 
 
 def room(path: Path) -> str:

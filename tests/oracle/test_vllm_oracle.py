@@ -194,7 +194,8 @@ def test_a_worker_behind_an_address(policy: Policy, tmp_path: Path, monkeypatch:
     finally:
         worker.kill()
         worker.wait()
-        worker.stderr.close()
+        if worker.stderr is not None:
+            worker.stderr.close()
 
 
 def test_weights_that_are_not_the_policys_are_refused(policy: Policy, engine: VLLMEngine, tmp_path: Path) -> None:

@@ -6,18 +6,23 @@ import io
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from burnish.core.types import Completion, user
 from burnish.errors import ModelError, RecipeError
-from burnish.model.lora import LoRA, plain_weights
+from burnish.model.lora import plain_weights
 from burnish.model.policy import Policy
 from burnish.model.toy import make_toy
+from burnish.model.trains import LoRA
 from burnish.pipeline.machine import exact, machine
 from burnish.pipeline.place import EnginePlace
 from burnish.pipeline.progress import Console
@@ -51,20 +56,19 @@ def lines() -> io.StringIO:
     return io.StringIO()
 
 
-@pytest.fixture(scope="module")
-def team(folder: Path, lines: io.StringIO) -> Iterator[EngineTeam]:
-    """Two processes for the whole file: starting one takes seconds."""
-    apart = replace(MACHINE, engine_place="process(engines=2)")
+@pytest.fixture(scope="module", params=["process", pytest.param("process(engines=2)", marks=pytest.mark.slow)])
+def engine(request: pytest.FixtureRequest, folder: Path, lines: io.StringIO) -> Iterator[EngineProcess | EngineTeam]:
+    """One process, or two, for the whole file: starting one takes seconds."""
+    apart = replace(MACHINE, engine_place=request.param)
     made = make_engine(Policy.load(folder, MACHINE, trainable=True), apart, Console(lines))
-    assert isinstance(made, EngineTeam)
+    assert isinstance(made, EngineTeam if "2" in request.param else EngineProcess)
     yield made
     made.close()
 
 
-def member(team: EngineTeam, number: int = 0) -> EngineProcess:
-    found = team._members[number]
-    assert isinstance(found, EngineProcess)
-    return found
+def processes(engine: EngineProcess | EngineTeam) -> list[EngineProcess]:
+    members = engine._members if isinstance(engine, EngineTeam) else [engine]
+    return [member for member in members if isinstance(member, EngineProcess)]
 
 
 def requests(policy: Policy, sampling: Sampling, count: int = 8) -> list[Request]:
@@ -85,69 +89,71 @@ def moved(policy: Policy, seed: int) -> Policy:
     return policy
 
 
-def test_replies_scores_and_texts_are_those_of_an_engine_inside(policy: Policy, team: EngineTeam) -> None:
+def test_replies_scores_and_texts_are_those_of_an_engine_inside(
+    policy: Policy, engine: EngineProcess | EngineTeam
+) -> None:
     """Bit by bit: tokens, log-probs, texts, ends; callbacks once each, in this thread's own order of arrival."""
-    team.load_weights(policy, "0")
+    engine.load_weights(policy, "0")
     asked = requests(policy, Sampling(temperature=0.9, stop=("zz",)))
     ended: dict[int, Completion] = {}
     pieces: dict[int, str] = {}
-    found = team.generate(asked, ended.__setitem__, lambda i, piece: pieces.__setitem__(i, pieces.get(i, "") + piece))
+    found = engine.generate(asked, ended.__setitem__, lambda i, piece: pieces.__setitem__(i, pieces.get(i, "") + piece))
     assert found == inside(policy, asked, "0")
     assert [ended[i] for i in range(len(asked))] == found
     assert [pieces.get(i, "") for i in range(len(asked))] == [completion.text for completion in found]
     prompts = [policy.renderer.prompt(user(text)) for text in TEXTS]
     wanted = [Continuations(prompt, (prompt[:2], prompt[1:5])) for prompt in prompts]
-    assert team.score(wanted) == TorchEngine(policy, MACHINE).score(wanted)
-    assert team.generate([]) == []
-    assert team.score([]) == []
+    assert engine.score(wanted) == TorchEngine(policy, MACHINE).score(wanted)
+    assert engine.generate([]) == []
+    assert engine.score([]) == []
 
 
-def test_new_weights_are_taken_and_named(policy: Policy, team: EngineTeam) -> None:
+def test_new_weights_are_taken_and_named(policy: Policy, engine: EngineProcess | EngineTeam) -> None:
     asked = requests(policy, Sampling())
     before = inside(policy, asked, "1")
-    team.load_weights(moved(policy, 1), "1")
-    after = team.generate(asked)
+    engine.load_weights(moved(policy, 1), "1")
+    after = engine.generate(asked)
     assert after == inside(policy, asked, "1") != before
-    assert {completion.policy_version for completion in after} == {team.policy_version} == {"1"}
+    assert {completion.policy_version for completion in after} == {engine.policy_version} == {"1"}
     # The same weights under another name: what is replied carries the new one.
-    team.load_weights(policy, "2")
-    assert {completion.policy_version for completion in team.generate(asked)} == {"2"}
+    engine.load_weights(policy, "2")
+    assert {completion.policy_version for completion in engine.generate(asked)} == {"2"}
 
 
-def test_adapters_arrive_merged(folder: Path, team: EngineTeam) -> None:
+def test_adapters_arrive_merged(folder: Path, engine: EngineProcess | EngineTeam) -> None:
     adapted = Policy.load(folder, MACHINE, trainable=True, trains=LoRA(rank=4))
     moved(adapted, 2)
-    team.load_weights(adapted, "lora")
+    engine.load_weights(adapted, "lora")
     asked = requests(adapted, Sampling())
-    assert team.generate(asked) == inside(adapted, asked, "lora")
+    assert engine.generate(asked) == inside(adapted, asked, "lora")
 
 
 def test_a_killed_process_is_started_again_and_asked_again(
-    policy: Policy, team: EngineTeam, lines: io.StringIO
+    policy: Policy, engine: EngineProcess | EngineTeam, lines: io.StringIO
 ) -> None:
     """Killed in the middle of a call, the seeds give the same replies; no reply is told twice."""
-    team.load_weights(policy, "3")
+    engine.load_weights(policy, "3")
     asked = requests(policy, Sampling(), 10)
     ended: list[int] = []
 
     def ending(index: int, completion: Completion) -> None:
         ended.append(index)
         if len(ended) == 1:
-            for number in range(2):
-                process = member(team, number).process_id
-                assert process is not None
-                os.kill(process, signal.SIGKILL)
+            for each in processes(engine):
+                assert each.process_id is not None
+                os.kill(each.process_id, signal.SIGKILL)
 
-    assert team.generate(asked, ending) == inside(policy, asked, "3")
+    assert engine.generate(asked, ending) == inside(policy, asked, "3")
     assert sorted(ended) == list(range(10))
     assert "ended with -9" in lines.getvalue()
     assert "started again with the same weights" in lines.getvalue()
 
 
-def test_a_wrong_checksum_is_an_error(policy: Policy, team: EngineTeam) -> None:
+@pytest.mark.slow
+def test_a_wrong_checksum_is_an_error(policy: Policy, engine: EngineProcess | EngineTeam) -> None:
     """Memory that is not what the learner wrote is found before anything is sampled from it."""
-    team.load_weights(policy, "4")
-    engine = member(team)
+    engine.load_weights(policy, "4")
+    engine = processes(engine)[0]
     weights = engine._weights
     weights.version = "5"
     next(iter(weights._views.values())).add_(1.0)
@@ -156,16 +162,51 @@ def test_a_wrong_checksum_is_an_error(policy: Policy, team: EngineTeam) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_call_leaves_no_answers_behind(policy: Policy, team: EngineTeam) -> None:
-    team.load_weights(policy, "6")
+def test_an_interrupted_call_leaves_no_answers_behind(policy: Policy, engine: EngineProcess | EngineTeam) -> None:
+    engine.load_weights(policy, "6")
     asked = requests(policy, Sampling())
 
     def ending(index: int, completion: Completion) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        team.generate(asked, ending)
-    assert team.generate(asked[:2]) == inside(policy, asked[:2], "6")
+        engine.generate(asked, ending)
+    assert engine.generate(asked[:2]) == inside(policy, asked[:2], "6")
+
+
+class Stuck:
+    """A member of a team that replies to nothing until it is closed."""
+
+    def __init__(self) -> None:
+        self.asked, self.closed = 0, threading.Event()
+
+    def take(self) -> None: ...
+
+    def generate(self, requests: Any, on_finish: Any = None, on_text: Any = None) -> list[Completion]:
+        self.asked += 1
+        assert self.closed.wait(20)
+        self.closed.clear()
+        raise Died("It was closed here.")
+
+    def score(self, requests: Any, on_scored: Any = None) -> list[Any]:
+        return []
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_team_that_is_closed_while_it_samples_does_not_begin_again(policy: Policy) -> None:
+    """As on Ctrl-C, when the learner's thread closes engines that another thread samples with: that call ends at once."""
+    members = [Stuck(), Stuck()]
+    team = EngineTeam(members, SharedWeights(policy, "0"))
+    with ThreadPoolExecutor(1) as pool:
+        sampling = pool.submit(team.generate, requests(policy, Sampling()))
+        while not all(member.asked for member in members):
+            time.sleep(0.01)
+        team.close()
+        with pytest.raises(Died):
+            sampling.result(20)
+    assert [member.asked for member in members] == [1, 1]
 
 
 def test_a_request_that_does_not_fit_is_refused_here(policy: Policy) -> None:

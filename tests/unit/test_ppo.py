@@ -329,6 +329,20 @@ def test_a_gap_to_the_engine_can_be_refused(root: Path) -> None:
         ran(root, "refused", steps=1, correction=Refuse(gap=1e-12))
 
 
+def test_replies_of_older_weights_are_corrected_for(root: Path) -> None:
+    """With staleness the second step's replies are of the weights before the first update. Uncorrected, the ratio is to those;
+    with a weight, it is to the learner's own log-probs of before the step, 1 at first. The gap is measured either way.
+    """
+    plain = ran(root, "stale", steps=2, staleness=1)
+    weighed = ran(root, "stale-weighed", steps=2, staleness=1, correction=Truncate(cap=1.5))
+    assert plain[1]["first_ratio"] != 1.0
+    assert weighed[1]["first_ratio"] == 1.0
+    assert plain[1]["engine_gap"] > 1e-3 > plain[0]["engine_gap"]
+    assert weighed[1]["loss"] != plain[1]["loss"]
+    with pytest.raises(TrainingError, match="Step 2: .*allows no more"):
+        ran(root, "stale-refused", steps=2, staleness=1, correction=Refuse(gap=1e-3))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

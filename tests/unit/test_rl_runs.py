@@ -239,6 +239,27 @@ def test_replies_that_were_cut_can_be_left_out_of_the_loss(root: Path, tmp_path:
     assert all(torch.equal(weight, start[name]) for name, weight in weights(out).items())
 
 
+def test_steps_whose_replies_are_all_left_out_end_the_run(root: Path, tmp_path: Path) -> None:
+    """Rewards differ, but every reply is cut and masked: a run that learns nothing must not look like one that does."""
+    with pytest.raises(TrainingError, match=r"for 2 steps in a row .* left out of the loss.*\n.*max_tokens"):
+        ran(root, tmp_path.name, dataclasses.replace(PLAIN, mask_cut=True, patience=2))
+
+
+def test_a_problem_that_comes_twice_in_a_step_gets_other_replies(root: Path, tmp_path: Path) -> None:
+    """Three problems of s0 in steps of five: two come twice. The same seeds would give the same replies, counted twice."""
+    stage = dataclasses.replace(PLAIN, weights={"s0": 1.0, "s1": 0.0}, problems_per_step=5, steps=1)
+    groups: dict[int, list[tuple[int, ...]]] = {}
+    asked: dict[int, str] = {}
+    for line in lines(ran(root, tmp_path.name, stage)):
+        groups.setdefault(line["group"], []).append(tuple(line["completion"]["token_ids"]))
+        asked[line["group"]] = line["problem"]["id"]
+    assert len(groups) == 5
+    assert len(set(asked.values())) == 3
+    assert len({tuple(group) for group in groups.values()}) == 5
+    every = [reply for group in groups.values() for reply in group]
+    assert len(set(every)) == len(every)
+
+
 @pytest.mark.parametrize("updates", [1, 2])
 def test_a_gap_that_is_refused_stops_the_run_before_the_weights_move(
     updates: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -344,6 +365,17 @@ def test_a_replay_survives_kills(root: Path, tmp_path: Path, recorded: Path, mon
                 stage.run(ctx)
     stage.run(ctx)
     same_result(straight, ctx.out)
+
+
+def test_a_file_that_is_not_the_one_named_is_not_replayed(root: Path, tmp_path: Path, recorded: Path) -> None:
+    """The digest is the identity: other replies under it would give results that another recipe's name stands over."""
+    path = tmp_path / "rollouts.jsonl"
+    path.write_bytes((recorded / "rollouts.jsonl").read_bytes())
+    named = RolloutFile(path)
+    path.write_bytes(path.read_bytes().replace(b'"score": 0.', b'"score": 1.'))
+    for given in (named, RolloutFile(path, sha256="0" * 64)):
+        with pytest.raises(DataError, match=r"rollouts\.jsonl has the SHA-256 \w+, not"):
+            ran(root, f"{tmp_path.name}-other", dataclasses.replace(PLAIN, replay=Replayed(given)))
 
 
 def test_what_cannot_be_replayed_is_said(root: Path, tmp_path: Path, recorded: Path) -> None:

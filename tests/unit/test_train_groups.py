@@ -82,6 +82,15 @@ def test_further_problems_are_others_and_always_the_same(count: int, taken: set[
     assert found == order.further(7, round_, sorted(taken), count)
 
 
+def test_further_problems_are_other_questions() -> None:
+    """Rows 0 and 3 ask the same: where one is taken, or drawn, the other is not drawn."""
+    asked = [*problems(a=3), *problems(a=1)]
+    order = Order(asked, 2, 3, {})
+    assert sorted(order.further(0, 1, [0], 9)) == [1, 2]
+    for step in range(9):
+        assert sorted({0: 0, 1: 1, 2: 2, 3: 0}[i] for i in order.further(step, 1, [1], 9)) == [0, 2]
+
+
 def test_further_problems_follow_the_weights() -> None:
     """One of a and b each, b weighing 3 times as much: b comes first in 3 of 4 draws; in 400, within 4 standard deviations (35)."""
     order = Order(problems(a=1, b=1), 1, 0, {"a": 1.0, "b": 3.0})
