@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def compare(sides: dict[str, Side], requests: list[Request], rounds: int) -> tup
     for _ in range(rounds):
         machine.append(Rates.measured())
         for name, side in sides.items():
-            rates[name].append(asked / seconds(lambda side=side: side(requests)))
+            rates[name].append(asked / seconds(partial(side, requests)))
     return rates, machine
 
 

@@ -97,6 +97,7 @@ class Generate(Drawing):
         url: address of an OpenAI-compatible server; BURNISH_ENDPOINT_KEY holds its key.
         model_name: the model's name there.
         extra: further members of each request to it, as JSON.
+        batch: ask it in batches: half the price, up to a day. Needs --out.
         machine: laptop, exact or one_gpu.
         runs: folder of the artifacts.
         cache: folder of converted models and downloads.
@@ -112,6 +113,7 @@ class Generate(Drawing):
     url: str = ""
     model_name: str = ""
     extra: str = ""
+    batch: bool = False
     machine: str = "laptop"
     runs: Path = Path("runs")
     cache: Path = dataclasses.field(default_factory=cache_folder)
@@ -141,9 +143,14 @@ class Generate(Drawing):
                 "--raw --system: raw text has no turns, so it cannot have a system turn.\n  Leave one out."
             )
         away = self.engine == "endpoint"
-        for flag, value in (("--url", self.url), ("--model-name", self.model_name), ("--extra", self.extra)):
+        server = {"--url": self.url, "--model-name": self.model_name, "--extra": self.extra, "--batch": self.batch}
+        for flag, value in server.items():
             if value and not away:
                 raise RecipeError(f"{flag} is about a server.\n  Add --engine endpoint, or leave it out.")
+        if self.batch and not self.out:
+            raise RecipeError(
+                "--batch: a batch that is paid must be found again after a kill.\n  Add --out FILE.jsonl."
+            )
         if away and not (self.url and self.model_name):
             raise RecipeError(
                 "--engine endpoint: nothing says where replies come from.\n  Add --url http://HOST/v1 --model-name NAME."
@@ -179,10 +186,10 @@ class Generate(Drawing):
         if self.engine == "endpoint":
             from burnish.cli.judges import endpoint_of
 
-            endpoint = endpoint_of(self.url, self.model_name)
+            paid = self.out.with_name(self.out.name + ".paid") if self.out else None
+            endpoint = endpoint_of(self.url, self.model_name, paid if self.batch else None)
             assert endpoint is not None
-            paid = str(self.out.with_name(self.out.name + ".paid")) if self.out else ""
-            asked = dataclasses.replace(endpoint, extra=self.extra, folder=paid)
+            asked = dataclasses.replace(endpoint, extra=self.extra, folder=str(paid or ""))
             return asked.name, lambda settings: from_endpoint(asked, settings)
         from burnish.rollout.local_answers import weights_sha256
 
@@ -223,6 +230,10 @@ def _opened(place: str, console: Console) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     path = Path(place)
+    if path.is_dir():
+        raise DataError(
+            f"{place} is a folder, and prompts come from one file.\n  Name a file in it, or - for standard input."
+        )
     if not path.is_file():
         near = [file.name for file in path.parent.glob("[!.]*") if file.is_file()] if path.parent.is_dir() else []
         raise DataError(f"{place}: no such file. {nearest(path.name, near)}")
@@ -237,7 +248,7 @@ def _told(
     finishes = Counter(record["finish"] for record in kept)
     cut = f", {finishes['length']:,} cut by --max-tokens" if finishes["length"] else ""
     asked = len(rows.prompts)
-    yield f"  {len(kept):,} replies to {asked:,} prompt{'s' * (asked != 1)}{cut}{f': {out}' if out else ''}"
+    yield f"  {len(kept):,} {'reply' if len(kept) == 1 else 'replies'} to {asked:,} prompt{'s' * (asked != 1)}{cut}{f': {out}' if out else ''}"
     if rows.repeated:
         yield f"  Repeated, with one set of replies: {_some(rows.repeated)}"
     yield from _listed("not asked", rows.broken)

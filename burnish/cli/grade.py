@@ -24,6 +24,7 @@ class Grade:
         judge: a model folder or the address of an OpenAI-compatible endpoint, for tasks whose replies a model judges.
         judge_model: the judge's name at that address; BURNISH_JUDGE_KEY holds the key.
         judge_form: file with the text that the judge was trained on.
+        batch: ask the judge's endpoint in batches: half the price, up to a day.
         jobs: replies graded at a time; as many as there are processors unless given.
         unlock: why replies to an unseen task are scored; counted and logged.
         runs: folder of the artifacts, where looks at unseen tasks are logged.
@@ -37,6 +38,7 @@ class Grade:
     judge: str = ""
     judge_model: str = ""
     judge_form: Path | None = None
+    batch: bool = False
     jobs: int | None = None
     unlock: str = ""
     runs: Path = Path("runs")
@@ -44,7 +46,7 @@ class Grade:
 
     def __call__(self) -> int:
         """Grade and print."""
-        from burnish.cli.judges import task_judge
+        from burnish.cli.judges import check_batch, task_judge
         from burnish.core.cores import cores
         from burnish.eval.grade import grade
         from burnish.eval.tasks.catalogue import find
@@ -52,7 +54,10 @@ class Grade:
         from burnish.report.eval_page import write_page
 
         console = Console(quiet=self.json)
-        judge = task_judge(self.judge, self.judge_model, self.judge_form, "laptop", self.out, console)
+        check_batch(self.batch, False, self.judge)
+        judge = task_judge(
+            self.judge, self.judge_model, self.judge_form, "laptop", self.out, console, batch=self.batch
+        )  # fmt: skip
         task, folder = find(self.task, judge), data_folder(self.data)
         if task.unseen:
             check_unlocked([task], self.unlock, self.runs / LOG)

@@ -12,6 +12,7 @@ from burnish.data.decontamination.paraphrase import QUESTION, verdict_of
 from burnish.errors import DataError, RecipeError
 from burnish.eval.judging import Judge
 from burnish.pipeline.progress import Console
+from burnish.rollout.api_batch import Batches
 from burnish.rollout.api_engine import Endpoint
 from burnish.rollout.local_answers import LocalModel
 from burnish.verify.judge.ask import Answerer, Question
@@ -59,11 +60,12 @@ def judge_of(spelling: str, model: str, machine: str) -> SameQuestion:
 
 
 def task_judge(
-    spelling: str, model: str, form: Path | None, machine: str, folder: Path | None, console: Console
+    spelling: str, model: str, form: Path | None, machine: str, folder: Path | None, console: Console, *, batch: bool = False
 ) -> Judge | None:  # fmt: skip
     """The judge of an evaluation's replies, spelled as for `judge_of`; None for "".
 
     form: a file with the text that the judge was trained on. folder: where its replies are kept, each paid once; None keeps them in memory.
+    batch: an endpoint is asked in batches, which needs the folder.
     An endpoint that does not answer is told of and taken: replies to judge are kept, and the same command judges them later.
     Raises RecipeError for a form that cannot be read or has no judge, ModelError for a folder without a model.
     """
@@ -71,7 +73,9 @@ def task_judge(
         if model or form:
             raise RecipeError("--judge-model and --judge-form say how a judge is asked, and no --judge is named.")
         return None
-    answerer = _answerer(spelling, model, machine, "" if folder is None else str(folder))
+    if batch and folder is None and _is_address(spelling):
+        raise RecipeError("--batch: a batch that is paid must be found again after a kill.\n  Add --out DIR.")
+    answerer = _answerer(spelling, model, machine, "" if folder is None else str(folder), batch=batch)
     if isinstance(answerer, Endpoint):
         try:
             answerer.check()
@@ -86,17 +90,24 @@ def task_judge(
     return Judge(answerer, text)
 
 
-def _answerer(spelling: str, model: str, machine: str, folder: str = "") -> Endpoint | LocalModel:
-    if not spelling.startswith(("http://", "https://")):
+def _is_address(spelling: str) -> bool:
+    return spelling.startswith(("http://", "https://"))
+
+
+def _answerer(
+    spelling: str, model: str, machine: str, folder: str = "", *, batch: bool = False
+) -> Endpoint | LocalModel:  # fmt: skip
+    if not _is_address(spelling):
         return LocalModel.of(spelling, machine, folder)
     if not model:
         raise RecipeError(f"--judge {spelling} is an endpoint and needs the name of its model: --judge-model NAME.")
-    return Endpoint(spelling, model, key=_key(KEY), folder=folder)
+    return Endpoint(spelling, model, key=_key(KEY), folder=folder, batch=Batches() if batch else None)
 
 
-def endpoint_of(url: str, model: str) -> Endpoint | None:
+def endpoint_of(url: str, model: str, batches: Path | None = None) -> Endpoint | None:
     """The model behind --url and --model-name; None where neither is given. Its key is read from BURNISH_ENDPOINT_KEY.
 
+    batches: ask in batches, and keep them and their replies in this folder.
     Raises RecipeError where one of the two is missing.
     """
     if not url and not model:
@@ -106,7 +117,17 @@ def endpoint_of(url: str, model: str) -> Endpoint | None:
             f"--{'url' if url else 'model-name'} {url or model}: an endpoint needs its address and the name of its model.\n"
             "  --url http://HOST/v1 --model-name NAME"
         )
-    return Endpoint(url, model, key=_key(ENDPOINT_KEY))
+    folder, batch = ("", None) if batches is None else (str(batches), Batches())
+    return Endpoint(url, model, key=_key(ENDPOINT_KEY), folder=folder, batch=batch)
+
+
+def check_batch(batch: bool, endpoint: bool, judge: str) -> None:
+    """Raise RecipeError for --batch where no endpoint is asked."""
+    if batch and not endpoint and not _is_address(judge):
+        raise RecipeError(
+            "--batch: no endpoint is asked here, and models on this machine have no batches.\n"
+            "  Add --engine endpoint or --judge http://HOST/v1, or leave it out."
+        )
 
 
 def _key(name: str) -> str:

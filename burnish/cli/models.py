@@ -17,7 +17,22 @@ from burnish.pipeline.progress import Console
 
 
 @dataclass(frozen=True)
-class Eval:
+class Served:
+    """A model behind an address.
+
+    Attributes:
+        url: address of an OpenAI-compatible server for --engine endpoint; BURNISH_ENDPOINT_KEY holds its key.
+        model_name: the model's name there.
+        batch: ask endpoints, the model's and the judge's, in batches: half the price, up to a day.
+    """
+
+    url: str = ""
+    model_name: str = ""
+    batch: bool = False
+
+
+@dataclass(frozen=True)
+class Eval(Served):
     """Score models on benchmarks.
 
     Attributes:
@@ -26,8 +41,6 @@ class Eval:
         limit: only the first problems of each.
         engine: torch, hf, gold (the worked solutions: a task's ceiling), replay (--replies), endpoint (--url, --model-name).
         replies: JSON Lines for --engine replay, one {"id" or "prompt": …, "response" or "responses": …} a line.
-        url: address of an OpenAI-compatible server for --engine endpoint; BURNISH_ENDPOINT_KEY holds its key.
-        model_name: the model's name there.
         judge: a model folder or an address, for tasks whose replies a model judges.
         judge_model: the judge's name at that address.
         judge_form: file with the form that the judge was trained on.
@@ -48,8 +61,6 @@ class Eval:
     limit: int | None = None
     engine: str = "torch"
     replies: Path | None = None
-    url: str = ""
-    model_name: str = ""
     judge: str = ""
     judge_model: str = ""
     judge_form: Path | None = None
@@ -66,20 +77,24 @@ class Eval:
 
     def __call__(self) -> int:
         """Evaluate and print."""
-        from burnish.cli.judges import endpoint_of, task_judge
+        from burnish.cli.judges import check_batch, endpoint_of, task_judge
         from burnish.eval.contamination import known_in
         from burnish.eval.models import MODELLESS, Asking, evaluate_models, side_by_side
         from burnish.eval.suites import average_lines
         from burnish.eval.unlock import LOG
         from burnish.report.eval_page import write_page
 
+        check_batch(self.batch, self.engine == "endpoint", self.judge)
+        batches = self.out / "endpoint" if self.batch else None
         asking = Asking(
             machine(self.machine), self.out, self.engine, data_folder(self.data), self.cache, self.seed,
-            cast(Any, self.overlong), self.unlock, self.replies, endpoint_of(self.url, self.model_name),
+            cast(Any, self.overlong), self.unlock, self.replies, endpoint_of(self.url, self.model_name, batches),
             tested=known_in(self.contamination), log=self.runs / LOG,
         )  # fmt: skip
         console = Console(quiet=self.json)
-        judge = task_judge(self.judge, self.judge_model, self.judge_form, self.machine, self.out / "judge", console)
+        judge = task_judge(
+            self.judge, self.judge_model, self.judge_form, self.machine, self.out / "judge", console, batch=self.batch
+        )
         models = self.models if self.engine in MODELLESS else [_model(model, self.runs) for model in self.models]
         names = [task.strip() for task in self.tasks.split(",") if task.strip()]
         found = evaluate_models(models, names, asking, console, limit=self.limit, judge=judge)

@@ -119,7 +119,7 @@ def _order(sort: Sort) -> Callable[[Reply], Any] | None:
 def summary(counts: Counts) -> str:
     """Counts and means in a line."""
     if not counts.n:
-        return "no reply"
+        return "no reply, or none that fits the flags"
     share = f" ({counts.cut / counts.n:.1%})" if counts.cut else ""
     parts = [
         f"{counts.n:,} {'reply' if counts.n == 1 else 'replies'}",

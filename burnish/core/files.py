@@ -17,8 +17,11 @@ from burnish.errors import ArtifactError, DataError
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into an ArtifactError that names the folder."""
+def disk_errors(path: Path, flag: str = "--runs DIR") -> Iterator[None]:
+    """Turn a full or read-only disk into an ArtifactError that names the folder.
+
+    flag: how another place is named on the command line.
+    """
     try:
         yield
     except OSError as error:
@@ -28,16 +31,30 @@ def disk_errors(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise ArtifactError(
-                f"{path} cannot be written ({error.strerror}), so results could not be kept.\n  Choose another folder with --runs DIR, or change its permissions."
+                f"{path} cannot be written ({error.strerror}), so results could not be kept.\n  Choose another folder with {flag}, or change its permissions."
             ) from error
         raise
+
+
+def make_folder(folder: Path, flag: str = "") -> None:
+    """Make it and those above it. flag: how another one is named on the command line.
+
+    Raises ArtifactError where that cannot be, for example because a file has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        raise ArtifactError(
+            f"The folder {folder} cannot be made ({error.strerror}: {error.filename}), so results could not be kept.\n"
+            f"  Choose another folder{f' with {flag}' if flag else ''}."
+        ) from error
 
 
 def write_atomic(path: Path, data: str | bytes | Iterable[bytes]) -> None:
     """Write a whole file or nothing, in pieces if it comes so: a temporary neighbour, flushed to disk, then renamed."""
     pieces = [data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import types
 from enum import Enum
 from typing import Any
 
@@ -50,6 +51,11 @@ def encode(value: Any, *, identity: bool = False, path: str = "value") -> Any:
         return {"map": {k: encode(v, identity=identity, path=f"{path}[{k!r}]") for k, v in sorted(value.items())}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _encode_dataclass(value, identity=identity, path=path)
+    if isinstance(value, type | types.FunctionType):
+        raise RecipeError(
+            f"{path}: {value.__name__} is a {type(value).__name__}, not a value made by it, so it has no stable identity.\n"
+            f"  Call it: {value.__name__}(…)."
+        )
     raise RecipeError(
         f"{path}: a {type(value).__name__} ({value!r:.60}) has no stable identity, so results made with it could not be "
         "told apart.\n  Use numbers, strings, tuples and frozen dataclasses; give a file's content, not its path."

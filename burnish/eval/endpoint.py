@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from burnish.core.types import Finish, plain
@@ -57,27 +56,24 @@ class EndpointAnswers:
         ]  # fmt: skip
 
     def reply_to(self, items: Sequence[Item], seed: int, on_reply: OnReply) -> None:
-        """Ask all items at the endpoint's concurrency. Raises RecipeError when it does not answer or lacks the model."""
+        """Ask all items, at the endpoint's concurrency or as batches. Raises RecipeError when it does not answer or lacks the model."""
         if items:
             self._endpoint.check()
-        pool = ThreadPoolExecutor(self._endpoint.concurrency)  # its threads only wait
-        try:
-            ordered = sorted(items, key=lambda item: -item.task.sampling.max_tokens)
-            asked = {pool.submit(self._ask, item, seed): item for item in ordered}
-            for done in as_completed(asked):
-                on_reply(asked[done], done.result())
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        ordered = sorted(items, key=lambda item: -item.task.sampling.max_tokens)
 
-    def _ask(self, item: Item, seed: int) -> Given:
-        sampling = item.task.sampling
-        prompt = item.problem.prompt if item.task.chat else _text(item)
-        question = Question(
-            prompt, sampling.max_tokens, sampling.temperature, stop=sampling.stop[:STOPS], top_p=sampling.top_p,
-            seed=seed_for(item, seed) % (1 << 31) if sampling.temperature > 0 else None,
-        )  # fmt: skip
-        (answer,) = self._endpoint.answers([question])
-        return _given(answer, sampling.stop)
+        def told(place: int, answer: Answer) -> None:
+            on_reply(ordered[place], _given(answer, ordered[place].task.sampling.stop))
+
+        self._endpoint.each([_question(item, seed) for item in ordered], told)
+
+
+def _question(item: Item, seed: int) -> Question:
+    sampling = item.task.sampling
+    prompt = item.problem.prompt if item.task.chat else _text(item)
+    return Question(
+        prompt, sampling.max_tokens, sampling.temperature, stop=sampling.stop[:STOPS], top_p=sampling.top_p,
+        seed=seed_for(item, seed) % (1 << 31) if sampling.temperature > 0 else None,
+    )  # fmt: skip
 
 
 def _given(answer: Answer, stops: Sequence[str]) -> Given:

@@ -151,10 +151,3 @@ def _graded(rewards_PG: Tensor, graded_PG: Tensor | None) -> tuple[Tensor, Tenso
     if graded_PG is None:
         graded_PG = torch.ones_like(rewards_PG, dtype=torch.bool)
     return rewards_PG.masked_fill(~graded_PG, 0.0), graded_PG
-
-
-def _equal(rewards_PG: Tensor, graded_PG: Tensor) -> Tensor:
-    """[P, 1]: groups with nothing to compare: all graded rewards equal, or fewer than two."""
-    highest_P1 = rewards_PG.masked_fill(~graded_PG, -torch.inf).amax(1, keepdim=True)
-    lowest_P1 = rewards_PG.masked_fill(~graded_PG, torch.inf).amin(1, keepdim=True)
-    return highest_P1 <= lowest_P1

@@ -69,14 +69,14 @@ class _Gathered(torch.autograd.Function):
     def forward(ctx: Any, x_S: Tensor, team: Team) -> Tensor:
         ctx.team = team
         out = x_S.new_empty(team.size * len(x_S), *x_S.shape[1:])
-        distributed.all_gather_into_tensor(out, x_S.contiguous(), team.group)
+        distributed.all_gather_single(out, x_S.contiguous(), team.group)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         wide = grad.to(torch.promote_types(grad.dtype, torch.float32)).contiguous()
         own = wide.new_empty(len(wide) // ctx.team.size, *wide.shape[1:])
-        distributed.reduce_scatter_tensor(own, wide, group=ctx.team.group)
+        distributed.reduce_scatter_single(own, wide, group=ctx.team.group)
         return own.to(grad.dtype), None
 
 
@@ -89,7 +89,7 @@ class _Joined(torch.autograd.Function):
         room = x_R.new_zeros(share.most - len(x_R), *x_R.shape[1:])
         padded = torch.cat([x_R, room])
         out = padded.new_empty(share.team.size * share.most, *x_R.shape[1:])
-        distributed.all_gather_into_tensor(out, padded, share.team.group)
+        distributed.all_gather_single(out, padded, share.team.group)
         return out.index_select(0, share.order_K)
 
     @staticmethod

@@ -41,10 +41,15 @@ def training_memory(work: Work, machine: Machine, batch: Batch, state: int, *, r
     state: bytes the optimizer keeps. ranks: how many processes share weights, gradients and optimizer state in shards.
     """
     shape = work.shape
+    # What of the layers' matrices the other ranks of a team have.
+    matrices = shape.layers * shape.layer_matrices
+    away = matrices - matrices // machine.tensor
     trained = trained_parameters(work)
+    state = state * (trained - away) // max(trained, 1)
+    trained -= away
     parts = {
         "program": PROGRAM,
-        "weights": 4 * (shape.parameters + work.adapters) // ranks,
+        "weights": 4 * (shape.parameters - away + work.adapters) // ranks,
         "weights in the type of products": narrow_weights(shape, machine),
         # With one micro-batch a gradient is made where activations have just gone: half of them is what comes on top.
         "gradients": 4 * trained // (ranks if batch.several else 2 * ranks),
@@ -52,7 +57,7 @@ def training_memory(work: Work, machine: Machine, batch: Batch, state: int, *, r
         "heap": 3 * trained // ranks if batch.several else 0,
         "optimizer": state // ranks,
         "activations": activations(shape, machine, batch),
-        "head": head_memory(work, machine, batch.labels),
+        "head": head_memory(work, machine, -(-batch.labels // machine.context)),
     }
     return {name: size for name, size in parts.items() if size}
 
@@ -74,35 +79,40 @@ def trained_parameters(work: Work) -> int:
 def narrow_weights(shape: Shape, machine: Machine) -> int:
     """Copies of the weights that products read: in bf16 all of them, in float32 those that are stacked."""
     if machine.compute == "bf16":
-        return 2 * (shape.layers * shape.layer_matrices + shape.head)
-    return 4 * shape.layers * shape.width * (shape.query_width + 2 * shape.key_width + 2 * shape.inner)
+        return 2 * (shape.layers * shape.layer_matrices // machine.tensor + shape.head)
+    stacked = shape.query_width + 2 * shape.key_width + 2 * shape.inner
+    return 4 * shape.layers * shape.width * stacked // machine.tensor
 
 
 def activations(shape: Shape, machine: Machine, batch: Batch) -> int:
-    """Bytes that all layers keep for a micro-batch."""
+    """Bytes that all layers keep for a micro-batch, or for this rank's share of it."""
     narrow = 2 if machine.compute == "bf16" else 4
-    tokens = sum(batch.lengths)
-    stream, outside = 4 * shape.width * tokens, _outside_attention(shape, narrow) * tokens
-    inside = _attention(shape, narrow, batch)
+    tokens = -(-sum(batch.lengths) // machine.context)
+    stream, outside = 4 * shape.width * tokens, _outside_attention(shape, narrow, machine.tensor) * tokens
+    inside = _attention(shape, narrow, batch, machine)
     if machine.recompute == "layers":
         # The input of each layer, and one layer as a whole while it is computed again.
         return shape.layers * stream + outside + inside
     if machine.recompute == "attention":
-        given = narrow * (shape.query_width + 2 * shape.key_width) * tokens
+        given = narrow * (shape.query_width + 2 * shape.key_width) // machine.tensor * tokens
         return shape.layers * (outside + given) + inside
     return shape.layers * (outside + inside)
 
 
-def _outside_attention(shape: Shape, narrow: int) -> int:
+def _outside_attention(shape: Shape, narrow: int, tensor: int) -> int:
     """For a token: the stream before both norms in float32; the inputs of the four products; gate and up before their product."""
-    return 8 * shape.width + narrow * (2 * shape.width + shape.query_width + 3 * shape.inner)
+    return 8 * shape.width + narrow * (2 * shape.width + (shape.query_width + 3 * shape.inner) // tensor)
 
 
-def _attention(shape: Shape, narrow: int, batch: Batch) -> int:
-    """Queries, keys and values in padded groups, and probabilities of documents that are short enough."""
-    qkv = shape.query_width * sum(batch.lengths) + 2 * shape.key_width * (sum(batch.lengths) + sum(batch.before))
+def _attention(shape: Shape, narrow: int, batch: Batch, machine: Machine) -> int:
+    """Queries, keys and values in padded groups, and probabilities of documents that are short enough.
+
+    Every rank that shares a micro-batch has the keys of all its tokens.
+    """
+    queries = shape.query_width * -(-sum(batch.lengths) // machine.context)
+    qkv = queries + 2 * shape.key_width * (sum(batch.lengths) + sum(batch.before))
     shares = sum(_shares(length, start) for length, start in zip(batch.lengths, batch.before, strict=True))
-    return int(PADDED * narrow * (qkv + shape.heads * shares))
+    return int(PADDED * narrow * (qkv + shape.heads * shares // machine.context) / machine.tensor)
 
 
 def _shares(length: int, before: int) -> int:

@@ -27,7 +27,7 @@ class Cluster:
     cpus, memory: of each node ("256G"); 0 and "" leave them to the cluster's defaults.
     grace_s:      seconds before the limit at which the job is asked to end.
     setup:        a shell line that makes `burnish` known on the nodes, e.g. "source ~/venv/bin/activate".
-    sharding, micro_tokens, recompute: as in Machine.
+    sharding, context, tensor, micro_tokens, recompute: as in Machine.
     """
 
     nodes: int = 1
@@ -42,6 +42,8 @@ class Cluster:
     grace_s: int = 120
     setup: str = ""
     sharding: Literal["replicated", "full", "hybrid"] = "full"
+    context: int = 1
+    tensor: int = 1
     micro_tokens: int = 16384
     recompute: Literal["none", "attention", "layers"] = "none"
 
@@ -71,7 +73,7 @@ class Cluster:
         device: Literal["cpu", "cuda"] = "cuda" if self.gpus else "cpu"
         return Machine(
             name="cluster", device=device, threads=self.cpus or cores(), processes=max(self.gpus, 1), nodes=self.nodes,
-            sharding=self.sharding, compute="bf16", micro_tokens=self.micro_tokens, slots=256, recompute=self.recompute,
+            sharding=self.sharding, context=self.context, tensor=self.tensor, compute="bf16", micro_tokens=self.micro_tokens, slots=256, recompute=self.recompute,
         )  # fmt: skip
 
     def script(self, command: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from burnish.core.files import disk_errors
+from burnish.core.files import disk_errors, make_folder
 from burnish.errors import ArtifactError
 from burnish.pipeline.progress import duration
 
@@ -53,15 +53,15 @@ def lock(path: Path, what: str, flag: str = "--runs") -> Iterator[int]:
     flag: what names another folder on the command line.
     Raises ArtifactError naming owner and age when another process holds it. The file itself stays.
     """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path.parent, f"{flag} DIR"):
+        make_folder(path.parent, f"{flag} DIR")
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _acquire(handle, path, what, flag)
         owner = _read(handle)
         if owner and owner.host != socket.gethostname():
             raise ArtifactError(_held(owner, path, what, flag))
-        with disk_errors(path):
+        with disk_errors(path, f"{flag} DIR"):
             _write(handle, json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), time.time()))))
         try:
             yield handle

@@ -121,7 +121,7 @@ class Machine:
                 "  Set attention='auto', or context=1."
             )
         exclude = [
-            ("sharding", self.sharding, "replicated"), ("compile", self.compile, False), ("kernels", self.kernels, "torch"),
+            ("sharding", self.sharding, "replicated"), ("kernels", self.kernels, "torch"),
             ("offload", self.offload, "activations" if self.offload == "activations" else "none"),
         ]  # fmt: skip
         for name, value, usual in exclude if self.tensor > 1 else ():

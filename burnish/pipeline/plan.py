@@ -12,6 +12,7 @@ from burnish.errors import DataError, Error, MissingData, RecipeError, nearest
 from burnish.pipeline.changes import Change, changes_of, told
 from burnish.pipeline.cost import Cost
 from burnish.pipeline.estimate import MARGIN, Estimate, Look, too_little, with_record
+from burnish.pipeline.field_types import check_types
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.memory import memory
 from burnish.pipeline.progress import duration
@@ -169,6 +170,7 @@ def check_all(stages: list[Stage], data: Path | None, machine: Machine | None = 
     missing: dict[str, None] = {}
     for stage in stages:
         try:
+            check_types(stage)
             if machine is not None:
                 stage.check_on(machine)
             stage.check(data)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,9 +92,32 @@ def flags(function: Callable[..., Any]) -> list[inspect.Parameter]:
 def build(function: Callable[..., Stage], values: dict[str, Any], data: Path | None) -> Stage:
     """The recipe's value. Raises RecipeError when the function returns something else than a stage."""
     takes_data = "data" in inspect.signature(function).parameters
-    root = function(**values, **({"data": data} if takes_data else {}))
+    try:
+        root = function(**values, **({"data": data} if takes_data else {}))
+    except TypeError as error:
+        said = _unknown_field(error)
+        if said:
+            raise RecipeError(said) from error
+        raise
     if not isinstance(root, Stage):
         raise RecipeError(
             f"{inspect.getsourcefile(function)}: recipe() returned a {type(root).__name__}, not a stage.\n  Return the last stage, mostly a Report."
         )
     return root
+
+
+def _unknown_field(error: TypeError) -> str:
+    """Place and nearest field where a dataclass was given one that it lacks; "" for every other error."""
+    found = re.match(r"(?:.*\.)?(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if found is None or last is None:
+        return ""
+    frame = last.tb_frame
+    made = {**frame.f_globals, **frame.f_locals}.get(found[1])
+    if not dataclasses.is_dataclass(made):
+        return ""
+    known = [field.name for field in dataclasses.fields(made) if field.init]
+    place = f"{frame.f_code.co_filename}, line {last.tb_lineno}"
+    return f"{place}: {found[1]} has no field {found[2]!r}. {nearest(found[2], known)}"

@@ -71,9 +71,7 @@ def run(
     TrainingError for a stage whose process crashed, Interrupted on SIGINT or SIGTERM.
     """
     console = console or Console()
-    place = Place(
-        runs.absolute(), machine, data and data.absolute(), cache.absolute(), console, tuple(track)
-    )
+    place = Place(runs.absolute(), machine, data and data.absolute(), cache.absolute(), console, tuple(track))
     stages = wanted(root, until)
     store = Store(place.runs)
     todo = plan(root, runs=place.runs, data=place.data, until=until, machine=machine, cache=place.cache)

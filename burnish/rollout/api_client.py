@@ -24,6 +24,7 @@ from burnish.verify.judge.ask import Answer
 if TYPE_CHECKING:
     import httpx2
 
+    from burnish.rollout.api_batching import Batching
     from burnish.rollout.api_engine import Endpoint
 
 # While a server is down, questions fail at once for so many seconds instead of each waiting through its own repetitions.
@@ -56,6 +57,7 @@ class Client:
     running:  answers on their way, by key, so that equal questions wait for one request.
     rest:     when to ask again after the server was found down, and why it was.
     worked:   when a request last had a reply; one question that fails alone does not mean that the server is down.
+    batching: asks all questions as batches, where that is wanted.
     """
 
     http: httpx2.AsyncClient
@@ -69,6 +71,7 @@ class Client:
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     rest: tuple[float, str] = (0.0, "")
     worked: float = 0.0
+    batching: Batching | None = None
 
     @classmethod
     def of(cls, identity: str, new: Callable[[], Client]) -> Client:
@@ -82,21 +85,24 @@ class Client:
     async def close(self) -> None:
         """Give back connections and files."""
         await self.http.aclose()
+        if self.batching is not None:
+            self.batching.close()
         self.cache.close()
         self.ledger.close()
 
     async def answers(self, jobs: Sequence[Job]) -> list[Answer]:
         """One answer a job, in order."""
+        if self.batching is not None:
+            return await self.batching.answers(jobs)
         return list(await asyncio.gather(*(self._once(job) for job in jobs)))
 
     async def _once(self, job: Job) -> Answer:
         """The kept reply, the one on its way, or a new one."""
         if job.key in self.running:
             return await asyncio.shield(self.running[job.key])
-        known = self.cache.get(job.key)
+        known = self.known(job)
         if known is not None:
-            top = known.get("top")
-            return Answer(known["text"], known.get("why", ""), known["cut"], logprobs=among(job.options, top))
+            return known
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.running[job.key] = future
         answer = Answer(None, "the question was broken off", down=True)
@@ -110,6 +116,13 @@ class Client:
             future.set_result(answer)
         return answer
 
+    def known(self, job: Job) -> Answer | None:
+        """The kept answer."""
+        kept = self.cache.get(job.key)
+        if kept is None:
+            return None
+        return Answer(kept["text"], kept.get("why", ""), kept["cut"], logprobs=among(job.options, kept.get("top")))
+
     async def _asked(self, job: Job) -> Answer:
         """Ask until there is a reply, an end, or no patience left."""
         headers, problem = self.endpoint.headers()
@@ -121,7 +134,7 @@ class Client:
             if outcome.kind != "again":
                 return await self._ended(outcome, headers, job.options)
             attempt, begun = attempt + 1, begun or time.monotonic() - outcome.seconds
-            wait = self._wait(attempt, outcome)
+            wait = self.wait(attempt, outcome)
             waited += outcome.seconds
             if attempt > self.endpoint.retries or waited + wait > self.endpoint.patience_s:
                 return self._given_up(outcome, attempt, begun, waited)
@@ -137,7 +150,7 @@ class Client:
             self.rest = (time.monotonic() + _REST_S, why)
         return Answer(None, why, down=True)
 
-    def _wait(self, attempt: int, outcome: Outcome) -> float:
+    def wait(self, attempt: int, outcome: Outcome) -> float:
         """Seconds before the next request: what the server asks, or doubling, both with chance so that not all return at once."""
         if outcome.wait_s is not None:
             return outcome.wait_s + random.uniform(0.0, 0.1 * min(outcome.wait_s, 10.0))
@@ -156,7 +169,7 @@ class Client:
             self.rest = (time.monotonic() + _REST_S, why)
         return Answer(None, why, down=outcome.kind in ("closed", "unsent"))
 
-    def _shown(self, why: str) -> str:
+    def shown(self, why: str) -> str:
         """The reason without the key, which a server may have repeated."""
         headers, _ = self.endpoint.headers()
         value = headers.get("Authorization", "").removeprefix("Bearer ")
@@ -171,13 +184,15 @@ class Client:
                 return Outcome("unsent", why=reason)
             number = await self._reserve(job)
             if number is None:
-                return Outcome("unsent", why=self._spent_up(job))
+                return Outcome("unsent", why=self.spent_up(job))
             begun = time.monotonic()
             self.reserved += 1
             try:
                 outcome = await post(self.http, job.url, headers, job.body, self.endpoint.timeout_s)
-                outcome = replace(outcome, why=self._shown(outcome.why), seconds=time.monotonic() - begun)
-                self._enter(job, number, outcome)
+                outcome = replace(outcome, why=self.shown(outcome.why), seconds=time.monotonic() - begun)
+                used = self.enter(job.key, number, (job.prompt_tokens, job.reply_tokens), outcome)
+                if used is not None:
+                    self.pace.give_back(job.tokens - used)
             finally:
                 self.reserved -= 1
                 self.freed.set()
@@ -192,27 +207,34 @@ class Client:
                 return number
             await self.freed.wait()
 
-    def _enter(self, job: Job, number: str, outcome: Outcome) -> None:
-        """Write what the request cost, and keep what it gave. What may have been paid unseen stays open in the ledger."""
+    def enter(self, key: str, number: str, most: tuple[int, int], outcome: Outcome, share: float = 1.0) -> int | None:
+        """Write what the request cost, and keep what it gave; the tokens used. What may have been paid unseen stays open: None.
+
+        most: tokens of prompt and reply that count where a reply comes without its usage. share: of the usual price.
+        """
         # The reply first: a kill between the two lines leaves the request open, and its reply is not paid again.
         if outcome.kind == "reply":
             self.worked = time.monotonic()
+        if self.cache.get(key) is not None:  # by another process that waits for the same batch
+            pass
+        elif outcome.kind == "reply":
             top = {} if outcome.top is None else {"top": outcome.top}
-            self.cache.put(job.key, {"text": outcome.text, "cut": outcome.cut, "model": self.endpoint.model, **top})
+            self.cache.put(key, {"text": outcome.text, "cut": outcome.cut, "model": self.endpoint.model, **top})
         elif outcome.kind == "refused" and outcome.paid:
-            self.cache.put(job.key, {"text": None, "cut": False, "why": outcome.why, "model": self.endpoint.model})
+            self.cache.put(key, {"text": None, "cut": False, "why": outcome.why, "model": self.endpoint.model})
         if outcome.usage is None and outcome.kind != "reply" and outcome.paid:
-            return
-        unknown_cost = (job.prompt_tokens, job.reply_tokens) if outcome.kind == "reply" else (0, 0)
-        used = outcome.usage or unknown_cost
-        self.ledger.done(number, "answered" if outcome.kind == "reply" else outcome.why, *used, outcome.seconds)
-        self.pace.give_back(job.tokens - sum(used))
+            return None
+        used = outcome.usage or (most if outcome.kind == "reply" else (0, 0))
+        status = "answered" if outcome.kind == "reply" else outcome.why
+        self.ledger.done(number, status, *used, outcome.seconds, share)
+        return sum(used)
 
-    def _spent_up(self, job: Job) -> str:
+    def spent_up(self, job: Job, share: float = 1.0) -> str:
+        """Why a question is not asked when the budget could be exceeded. share: of the usual price."""
         spent = self.ledger.spent()
         return (
             f"the budget of {self.endpoint.name} is used up: {spent.tokens:,} tokens and {spent.money:.4f} of money are spent or "
             f"on their way, and this question may cost {job.tokens:,} tokens and "
-            f"{self.ledger.cost(job.prompt_tokens, job.reply_tokens):.4f}.\n"
+            f"{share * self.ledger.cost(job.prompt_tokens, job.reply_tokens):.4f}.\n"
             "  Raise the budget; what was answered is kept and not asked again."
         )

@@ -11,7 +11,9 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,8 +21,12 @@ from urllib.parse import urlsplit
 
 from burnish.core.fingerprint import encode, not_identity
 from burnish.errors import Error, RecipeError
+from burnish.pipeline.progress import Console
+from burnish.rollout.api_batch import Batches
+from burnish.rollout.api_batch_http import no_batches
+from burnish.rollout.api_batching import Batching
 from burnish.rollout.api_client import Client, Job
-from burnish.rollout.api_http import models, new_client, unknown
+from burnish.rollout.api_http import Outcome, models, new_client, send, unknown
 from burnish.rollout.api_ledger import UNLIMITED, Budget, Ledger, Price, Spent
 from burnish.rollout.api_loop import run
 from burnish.rollout.api_pace import Pace
@@ -46,6 +52,8 @@ class Endpoint:
     concurrency, requests_per_minute, tokens_per_minute: limits; 0 is none. They hold in each process that asks.
     timeout_s:  of one request. retries: further requests after one that failed.
     patience_s: a question that has no reply after this time is given up.
+    batch:      ask as batches, which may take a day and cost half; None asks question by question. Needs a folder. The limits
+                of speed are not for batches, and patience_s is for how long the server of a batch may be away.
     """
 
     url: str
@@ -62,6 +70,7 @@ class Endpoint:
     timeout_s: float = not_identity(default=120.0)
     retries: int = not_identity(default=6)
     patience_s: float = not_identity(default=600.0)
+    batch: Batches | None = field(default=None, metadata={"identity": False})
     VERSION: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -84,7 +93,17 @@ class Endpoint:
                 f"Endpoint(budget=Budget(money={self.budget.money})) has no price, so nothing tells what a request costs.\n"
                 "  Add price=Price(input=..., output=...) per million tokens, or give Budget(tokens=...)."
             )
+        if self.batch is not None and not self.folder:
+            raise RecipeError(
+                "Endpoint(batch=...) has no folder, so a process that is killed would forget its batches and pay them again.\n"
+                '  Add folder="...".'
+            )
         self._extras()
+
+    @property
+    def waits_long(self) -> bool:
+        """Whether answers take hours however few are asked, so that all there are should be asked together."""
+        return self.batch is not None
 
     @property
     def name(self) -> str:
@@ -99,8 +118,25 @@ class Endpoint:
         jobs = [self._job(question) for question in questions]
         try:
             return run(lambda: self._client().answers(jobs)) if jobs else []
+        except KeyboardInterrupt:
+            self._tell_open()
+            raise
         except Error as error:  # no httpx2, or a folder that cannot be written
             return [Answer(None, str(error), down=True)] * len(jobs)
+
+    def each(self, questions: Sequence[Question], told: Callable[[int, Answer], None]) -> None:
+        """Hand every answer to `told`, with its question's place, as it comes; those of batches together, at their end."""
+        if self.batch is not None:
+            for place, answer in enumerate(self.answers(questions)):
+                told(place, answer)
+            return
+        pool = ThreadPoolExecutor(self.concurrency)  # its threads only wait
+        try:
+            asked = {pool.submit(self.answers, [question]): place for place, question in enumerate(questions)}
+            for done in as_completed(asked):
+                told(asked[done], done.result()[0])
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def check(self) -> None:
         """Raise RecipeError when the key is missing or not accepted, the model is unknown, or nothing answers. Costs nothing."""
@@ -114,6 +150,8 @@ class Endpoint:
             raise RecipeError(self.refused_key(status, bool(headers)))
         if names and self.model not in names:
             raise RecipeError(unknown(self.url, self.model, names))
+        if self.batch is not None and (refused := run(self._without_batches)):
+            raise RecipeError(no_batches(self.url, refused))
 
     def spent(self) -> Spent:
         """What was spent so far by everybody who uses the folder."""
@@ -126,6 +164,27 @@ class Endpoint:
         headers, _ = self.headers()
         async with new_client(1, 30.0) as client:
             return await models(client, self.base, headers)
+
+    async def _without_batches(self) -> int:
+        """HTTP's status where there is no batch API, else 0."""
+        headers, _ = self.headers()
+        async with new_client(1, 30.0) as client:
+            response = await send(client, "GET", f"{self.base}/batches?limit=1", headers, 30.0)
+        return response.status_code if not isinstance(response, Outcome) and response.status_code in (404, 405) else 0
+
+    def _tell_open(self) -> None:
+        """After an interrupt: which batches go on, and how to cancel them."""
+        going = run(self._open) if self.batch is not None else []
+        if going:
+            key = f' -H "Authorization: Bearer ${self.key}"' if self.key else ""
+            Console(sys.stderr).line(
+                f"\n{self.base}: {', '.join(going)} go{'es' * (len(going) == 1)} on there, and what is done is paid. Ask the same again "
+                f"to wait for it, or cancel:\n  curl -X POST{key} {self.base}/batches/{going[0]}/cancel"
+            )
+
+    async def _open(self) -> list[str]:
+        batching = self._client().batching
+        return batching.open() if batching is not None else []
 
     @property
     def base(self) -> str:
@@ -206,7 +265,7 @@ class Endpoint:
 
     def _new_client(self) -> Client:
         folder = Path(self.folder) if self.folder else None
-        return Client(
+        client = Client(
             http=new_client(self.concurrency, self.timeout_s),
             cache=ReplyCache(folder),
             ledger=Ledger(folder, self.budget, self.price),
@@ -214,6 +273,9 @@ class Endpoint:
             slots=asyncio.Semaphore(self.concurrency),
             endpoint=self,
         )
+        if self.batch is not None and folder is not None:
+            client.batching = Batching(client, self.batch, folder)
+        return client
 
 
 def check_protocol(sampling: Sampling) -> None:

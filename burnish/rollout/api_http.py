@@ -56,13 +56,24 @@ async def post(
     client: httpx2.AsyncClient, url: str, headers: Mapping[str, str], body: dict[str, Any], timeout_s: float
 ) -> Outcome:
     """The outcome of one POST; never raises for what a server or a network does."""
+    content = json.dumps(body).encode()
+    headers = {**headers, "Content-Type": "application/json"}
+    response = await send(client, "POST", url, headers, timeout_s, content=content)
+    if isinstance(response, Outcome):
+        return response
+    return outcome_of(response.status_code, said_in(response), url, told_wait(response.headers))
+
+
+async def send(
+    client: httpx2.AsyncClient, method: str, url: str, headers: Mapping[str, str], timeout_s: float, **sent: Any
+) -> httpx2.Response | Outcome:
+    """The response to one request, or why there is none; never raises for what a server or a network does."""
     import httpx2
 
-    content = json.dumps(body).encode()
     try:
         # httpx's time-outs are between bytes; a server that trickles would never meet them.
         async with asyncio.timeout(timeout_s):
-            response = await client.post(url, content=content, headers={**headers, "Content-Type": "application/json"})
+            return await client.request(method, url, headers=dict(headers), **sent)
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
         return Outcome(
             "again", why=f"{url} cannot be reached ({_named(error)}). Is the server running, and the address right?"
@@ -71,36 +82,35 @@ async def post(
         return Outcome("again", why=f"{url} did not answer within {timeout_s:g} s", paid=True)
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
         return Outcome("closed", why=f"{url!r} is no address that can be asked ({error}).")
-    except httpx2.TransportError as error:
+    except (httpx2.TransportError, httpx2.DecodingError) as error:
         return Outcome("again", why=f"{url} broke off the connection ({_named(error)})", paid=True)
-    return _outcome(response, url)
 
 
 def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _outcome(response: httpx2.Response, url: str) -> Outcome:
-    status, said = response.status_code, _json(response)
+def outcome_of(status: int, said: Any, url: str, wait_s: float | None = None) -> Outcome:
+    """What a completion's HTTP status and body come to. wait_s: what the server asks to wait."""
     if status == 200:
         return _reply(said, url)
     code = _error(said).get("code")
     if status == 402 or (status == 429 and code == "insufficient_quota"):
         return Outcome("closed", why=f"{url}: the account has no credit left (HTTP {status}).")
     if status in _AGAIN or status >= 500:
-        why = f"{url} answered HTTP {status}{_quoted(said)}"
-        return Outcome("again", why=why, wait_s=told_wait(response.headers))
+        return Outcome("again", why=f"{url} answered HTTP {status}{quoted(said)}", wait_s=wait_s, status=status)
     if status in (401, 403):
         # Servers repeat the key here, in part or in full: their words are not shown.
         return Outcome("closed", why=f"{url} does not accept the key", status=status)
     if status == 404:
-        return Outcome("closed", why=f"{url} answered HTTP 404{_quoted(said)}", status=status)
+        return Outcome("closed", why=f"{url} answered HTTP 404{quoted(said)}", status=status)
     if 300 <= status < 400:
         return Outcome("closed", why=f"{url} sends elsewhere (HTTP {status}). Write the address it moved to.")
-    return Outcome("refused", why=f"{url} does not take this question (HTTP {status}){_quoted(said)}")
+    return Outcome("refused", why=f"{url} does not take this question (HTTP {status}){quoted(said)}", status=status)
 
 
-def _json(response: httpx2.Response) -> Any:
+def said_in(response: httpx2.Response) -> Any:
+    """The JSON in a response, or None where it is none."""
     try:
         return response.json()
     except (ValueError, RecursionError):
@@ -112,7 +122,8 @@ def _error(said: Any) -> dict[str, Any]:
     return error if isinstance(error, dict) else {"message": error}
 
 
-def _quoted(said: Any) -> str:
+def quoted(said: Any) -> str:
+    """A server's reason, to stand behind a sentence, or ""."""
     message = _error(said).get("message")
     return f": {message[:_SHOWN]}" if isinstance(message, str) and message else ""
 
@@ -189,7 +200,7 @@ async def models(client: httpx2.AsyncClient, base: str, headers: Mapping[str, st
             response = await client.get(f"{base}/models", headers=dict(headers))
     except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError):
         return 0, []
-    said = _json(response)
+    said = said_in(response)
     listed = said.get("data") if isinstance(said, dict) else None
     rows = listed if isinstance(listed, list) else []
     return response.status_code, [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]

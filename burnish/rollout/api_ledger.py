@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,22 +82,37 @@ class Ledger:
 
     def reserve(self, model: str, key: str, prompt_tokens: int, reply_tokens: int) -> str | None:
         """The id of a request that may cost up to that much, entered as sent; None when the budget could be exceeded."""
-        tokens, money = prompt_tokens + reply_tokens, self.cost(prompt_tokens, reply_tokens)
-        with self._log.locked():
-            so_far = self.spent()
-            if not self._budget.fits(so_far.tokens + tokens, so_far.money + money):
-                return None
-            number = uuid.uuid4().hex[:12]
-            self._log.append(
-                {"event": "sent", "id": number, "at": _now(), "model": model, "key": key[:16], "tokens": tokens, "cost": money}
-            )  # fmt: skip
+        (number,) = self.reserve_all(model, [(key, prompt_tokens, reply_tokens)])
         return number
 
-    def done(self, number: str, status: str, prompt_tokens: int, reply_tokens: int, seconds: float) -> None:
-        """Enter what a request cost. status: "answered", or why there is no reply."""
+    def reserve_all(
+        self, model: str, requests: Sequence[tuple[str, int, int]], share: float = 1.0
+    ) -> list[str | None]:  # fmt: skip
+        """As `reserve` for each (key, prompt tokens, reply tokens), in order. share: of the usual price."""
+        numbers: list[str | None] = []
+        with self._log.locked():
+            so_far = self.spent()
+            all_tokens, all_money = so_far.tokens, so_far.money
+            for key, prompt_tokens, reply_tokens in requests:
+                tokens, money = prompt_tokens + reply_tokens, share * self.cost(prompt_tokens, reply_tokens)
+                if not self._budget.fits(all_tokens + tokens, all_money + money):
+                    numbers.append(None)
+                    continue
+                all_tokens, all_money = all_tokens + tokens, all_money + money
+                number = uuid.uuid4().hex[:12]
+                self._log.append(
+                    {"event": "sent", "id": number, "at": _now(), "model": model, "key": key[:16], "tokens": tokens, "cost": money}
+                )  # fmt: skip
+                numbers.append(number)
+        return numbers
+
+    def done(
+        self, number: str, status: str, prompt_tokens: int, reply_tokens: int, seconds: float, share: float = 1.0
+    ) -> None:
+        """Enter what a request cost. status: "answered", or why there is no reply. share: of the usual price."""
         self._log.append({
             "event": "done", "id": number, "at": _now(), "status": status, "prompt_tokens": prompt_tokens,
-            "reply_tokens": reply_tokens, "cost": self.cost(prompt_tokens, reply_tokens), "seconds": round(seconds, 3),
+            "reply_tokens": reply_tokens, "cost": share * self.cost(prompt_tokens, reply_tokens), "seconds": round(seconds, 3),
         })  # fmt: skip
 
     def close(self) -> None:

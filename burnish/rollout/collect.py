@@ -128,13 +128,10 @@ def collect(
         and trajectory.prompt_ids == prompts[g]
     }
     wanted = [(g, k) for g in range(len(problems)) for k in range(n) if (g, k) not in done]
-    ids = [problem.id for problem in problems]
-    times: Counter[str] = Counter()
-    first: list[int] = []
-    for name in ids:
-        first.append(n * times[name])
-        times[name] += 1
-    requests = [Request(prompts[g], sampling, seed_of(seed, purpose, step, ids[g], first[g] + k)) for g, k in wanted]
+    first = [n * times for times in _times_before(problems)]
+    requests = [
+        Request(prompts[g], sampling, seed_of(seed, purpose, step, problems[g].id, first[g] + k)) for g, k in wanted
+    ]
 
     def enter(index: int, completion: Completion, verdict: Verdict) -> None:
         group, k = wanted[index]
@@ -150,3 +147,13 @@ def collect(
     if on_seconds:
         on_seconds(grading.seconds)
     return [[done[g, k] for k in range(n)] for g in range(len(problems))]
+
+
+def _times_before(problems: Sequence[Problem]) -> list[int]:
+    """How often each problem stands among those before it."""
+    seen: Counter[str] = Counter()
+    found: list[int] = []
+    for problem in problems:
+        found.append(seen[problem.id])
+        seen[problem.id] += 1
+    return found

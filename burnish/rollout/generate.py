@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from burnish.rollout.api_engine import Endpoint, check_protocol
 from burnish.rollout.engine import Engine, Request, Sampling
 from burnish.rollout.prompt_rows import Prompt
 from burnish.text.render import Renderer
-from burnish.verify.judge.ask import Question
+from burnish.verify.judge.ask import Answer, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +242,9 @@ def from_endpoint(endpoint: Endpoint, settings: Settings) -> Source:
         endpoint = replace(endpoint, extra=json.dumps(extra_members))
     endpoint.check()
 
-    def reply(job: Job) -> dict[str, Any] | Refused:
+    def question(job: Job) -> Question:
         seed = job.seed(settings.seed) % (1 << 31) if sampling.temperature > 0 else None
-        question = Question(
+        return Question(
             job.prompt.prompt,
             sampling.max_tokens,
             sampling.temperature,
@@ -253,18 +252,14 @@ def from_endpoint(endpoint: Endpoint, settings: Settings) -> Source:
             top_p=sampling.top_p,
             seed=seed,
         )
-        (answer,) = endpoint.answers([question])
-        if answer.text is None:
-            return Refused(answer.why)
-        return {"response": answer.text, "finish": ("length" if answer.cut else "stop"), "tokens": None}
 
     def ask(jobs: Sequence[Job], told: Told) -> None:
-        pool = ThreadPoolExecutor(endpoint.concurrency)  # its threads only wait
-        try:
-            asked = {pool.submit(reply, job): job for job in jobs}
-            for done in as_completed(asked):
-                told(asked[done], done.result())
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        endpoint.each([question(job) for job in jobs], lambda place, answer: told(jobs[place], _answered(answer)))
 
     return ask
+
+
+def _answered(answer: Answer) -> dict[str, Any] | Refused:
+    if answer.text is None:
+        return Refused(answer.why)
+    return {"response": answer.text, "finish": ("length" if answer.cut else "stop"), "tokens": None}

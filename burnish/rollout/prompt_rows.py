@@ -108,6 +108,8 @@ def _prompt(value: dict[str, Any], raw: bool) -> Messages | str:
         return content if raw else user(content)
     if raw:
         raise DataError(f"{fields[0]}: with --raw a prompt is text, got turns of a conversation")
+    if not isinstance(content, list) or not content:
+        raise DataError(f"{fields[0]}: expected text or a list of {{role, content}} turns, got {content!r:.60}")
     messages = messages_from(content, fields[0])
     if messages[-1].role == "assistant":
         raise DataError(f"{fields[0]}: the last turn is the assistant's, so there is nothing to reply to")

@@ -80,7 +80,7 @@ def check_sampling(sampling: Sampling) -> None:
         ),
         (
             not 0.0 < sampling.top_p <= 1.0,
-            f"top_p={sampling.top_p}: it is a share of probability. Use a number above 0, or 1 for no cut.",
+            f"top_p={sampling.top_p}: it is a share of probability. Use 0.8 to 0.99, or 1 for no cut.",
         ),
         (sampling.top_k < 0, f"top_k={sampling.top_k}: it counts tokens. Use 0 for no cut."),
         (

@@ -18,6 +18,7 @@ from burnish.rollout.collect import check_verifiers
 from burnish.rollout.engine import Sampling
 from burnish.rollout.engines import make_engine
 from burnish.rollout.environment import Environment, check_environments, opening
+from burnish.rollout.reply import check_sampling
 from burnish.train.ahead import Ahead
 from burnish.train.groups import FromFirst, Order, Refill, Rollouts, Sampled, check_weights
 from burnish.train.replay import Replay, Replayed
@@ -70,6 +71,11 @@ class Asks(Stage):
     def check(self, data: Path | None) -> None:
         """Raise RecipeError for values that cannot work."""
         check_numbers(self.name, problems_per_step=self.problems_per_step)
+        if not self.verifiers:
+            raise RecipeError(
+                f"{self.name}: verifiers={{}} grades nothing.\n"
+                '  Give one for each name that problems have in their check, e.g. verifiers={"gsm8k": GSM8K()}.'
+            )
         check_environments(self.name, self.environments, self.verifiers)
         if self.group_size < self.LEAST_GROUP:
             raise RecipeError(
@@ -94,11 +100,12 @@ class Asks(Stage):
         idle = [name for name in ("weights", "refill", "staleness") if getattr(self, name)]
         if self.replay is not None and idle:
             raise RecipeError(
-                f"{self.name}: {idle[0]}={getattr(self, idle[0])} decides what is sampled, and with replay={self.replay} nothing is.\n"
+                f"{self.name}: {idle[0]}={getattr(self, idle[0])} decides what is sampled, and with replay=Replayed(…) nothing is.\n"
                 f"  Leave out {' and '.join(idle)}, or replay."
             )
 
     def _check_sampling(self) -> None:
+        check_sampling(self.sampling)
         if self.sampling.temperature <= 0:
             raise RecipeError(
                 f"{self.name}: temperature={self.sampling.temperature} gives the likeliest reply {self.group_size} times over, so no "

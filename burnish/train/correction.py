@@ -51,10 +51,12 @@ class Truncate:
     WEIGHS: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.cap < float("inf") or self.level not in ("token", "sequence"):
+        if self.level not in ("token", "sequence"):
+            raise RecipeError(f'Truncate(level={self.level!r}): write "token" or "sequence".')
+        if not 1 <= self.cap < float("inf"):
             raise RecipeError(
-                f"Truncate(cap={self.cap}, level={self.level!r}): a cap below 1 would shrink tokens on which engine and learner "
-                'agree.\n  Give a cap from 1 up, 2.0 is usual, and level="token" or "sequence".'
+                f"Truncate(cap={self.cap}): a cap below 1 would shrink tokens on which engine and learner agree.\n"
+                "  Give a cap from 1 up; 2.0 is usual."
             )
 
     def weights(self, own_BT: Tensor, engine_BT: Tensor, mask_BT: Tensor) -> Tensor:

@@ -95,6 +95,7 @@ class Order:
                 )
         self._drawn = dict.fromkeys(self._shares, 0)
         self._steps: list[list[int]] = []
+        self._orders: dict[str, tuple[int, list[int]]] = {}
 
     def of(self, step: int) -> list[int]:
         """The numbers of the problems of step `step`, counted from 0."""
@@ -138,8 +139,12 @@ class Order:
         return step
 
     def _shuffled(self, source: str, epoch: int) -> list[int]:
-        order = list(range(len(self._by_source[source])))
-        stream(self._seed, "row order", source, epoch).shuffle(order)
+        # Kept until the source's next epoch: a run that goes on at step 1,000 draws all the steps before it first.
+        known, order = self._orders.get(source, (-1, []))
+        if known != epoch:
+            order = list(range(len(self._by_source[source])))
+            stream(self._seed, "row order", source, epoch).shuffle(order)
+            self._orders[source] = epoch, order
         return order
 
 

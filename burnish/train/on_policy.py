@@ -184,9 +184,11 @@ class OnPolicy(Asks):
             return
         if record["informative"]:
             raise TrainingError(
-                f"{self.name}: for {idle} steps in a row replies got different rewards, but all those to learn from were left out of "
-                f"the loss; {record['cut_share']:.0%} of the last step's were cut by max_tokens.\n"
-                "  Raise sampling.max_tokens, or learn from cut replies too. Look at rollouts.jsonl for what it wrote."
+                f"{self.name}: for {idle} steps in a row replies got different rewards, yet none was learned from: they were left out "
+                f"of the loss ({record['cut_share']:.0%} of the last step's were cut by max_tokens), or the advantage makes nothing "
+                "of the difference.\n"
+                "  Raise sampling.max_tokens, learn from cut replies too, or choose another advantage. Look at rollouts.jsonl for "
+                "what it wrote."
             )
         raise TrainingError(
             f"{self.name}: for {idle} steps in a row all replies to a problem got the same reward (mean {record['reward']:.2f}), "

@@ -140,8 +140,10 @@ def grade_all(
     timeout_s: a backstop for verifiers that break their own protocol; a reply that takes longer stays ungraded.
     """
     if isinstance(verifier, GradesMany):
-        for start in range(0, len(cases), 4 * CHUNK):
-            for offset, verdict in enumerate(graded_many(verifier, cases[start : start + 4 * CHUNK])):
+        # A judge whose model answers in batches takes hours for any number: one time for all.
+        together = len(cases) if getattr(getattr(verifier, "judge", None), "waits_long", False) else 4 * CHUNK
+        for start in range(0, len(cases), max(together, 1)):
+            for offset, verdict in enumerate(graded_many(verifier, cases[start : start + together])):
                 on_graded(start + offset, verdict)
         return
     if jobs == 1:

@@ -101,7 +101,7 @@ def plain(query_NHE: Tensor, key_MKE: Tensor, value_MKE: Tensor, spans: Spans, s
     return torch.cat(found)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(packed_rows(), st.integers(1, 4), st.sampled_from([None, 9]), st.booleans(), st.integers(0, 9))
 def test_attention_in_shares_is_attention_in_the_whole_row(
     rows: PackedRows, size: int, window: int | None, ragged: bool, seed: int
@@ -131,8 +131,8 @@ def test_attention_in_shares_is_attention_in_the_whole_row(
         own = slice(share.team.rank * tokens, (share.team.rank + 1) * tokens)
         real = where[own] >= 0
         if isinstance(layout, Ragged):
-            split = [x.view(len(x), -1, width) for x in (query[at[own]], all_keys, all_values)]
-            found = layout.attend(*split, 0.5, window).flatten(1)
+            q, k, v = (x.view(len(x), -1, width) for x in (query[at[own]], all_keys, all_values))
+            found = layout.attend(q, k, v, 0.5, window).flatten(1)
         else:
             found = attend(query[at[own]], all_keys, all_values, heads, layout, 0.5, window)
         assert torch.allclose(found[real], whole[at[own]][real], atol=1e-12)

@@ -83,6 +83,19 @@ def test_tokens_are_those_of_the_reference_index() -> None:
     ]
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("ngram", [1, 2, 4, 5, 8, 13])
+def test_a_window_is_found_wherever_it_stands(ngram: int, kernel: str) -> None:
+    """A filter that looks at one part in several must meet one of every window, at the beginning and end of a turn too."""
+    item = " ".join(f"w{i}" for i in range(ngram))
+    scanner = Scanner([Item("t", "0", (item,))], Overlap(ngram=ngram), kernel=kernel)
+    rows = [["x " * before + item + " y" * after] for before in range(12) for after in range(4)]
+    found = scanner.scan(pa.array(rows), "s").rows
+    assert found["row"].tolist() == list(range(len(rows)))
+    assert found["row_from"].tolist() == [before for before in range(12) for _ in range(4)]
+    assert (found["coverage"] == 1.0).all()
+
+
 def test_repeated_windows_count_every_place() -> None:
     """The item repeats one window of 8 twice, 16 tokens; a row with it once covers all 16, where a dictionary keyed by
     the window's text would keep one place and call it 8/16.

@@ -171,6 +171,27 @@ def test_shards_divide_what_every_process_holds() -> None:
     assert part["activations"] == whole["activations"]
 
 
+def test_teams_divide_activations_and_matrices() -> None:
+    """By hand as above, 2 tokens on two ranks. A share of the row: 1 token of 152, its queries and all keys and values
+    (4 + 2 x 2 x 2), and half of the probabilities: 1.1 x 4 x (12 + 2 x 4 / 2) = 70. Divided matrices: 32 + 4 x (8 + 22 / 2) = 108 a
+    token, and half of the attention, 52.
+    """
+    shape = Shape(2, 4, 2, 1, 2, 6, 10, tied=True, windows=(0, 0))
+    batch = Batch((2,), (0,), 2, several=False)
+    assert activations(shape, Machine(processes=2, context=2), batch) == 2 * (152 + 70)
+    assert activations(shape, Machine(processes=2, tensor=2), batch) == 2 * (2 * 108 + 52)
+    work = Work.of_shape(shape)
+    whole = training_memory(work, Machine(), batch, 8 * shape.parameters)
+    part = training_memory(work, Machine(processes=2, tensor=2), batch, 8 * shape.parameters)
+    away = shape.layers * shape.layer_matrices // 2
+    for name, each in (("weights", 4), ("gradients", 2), ("optimizer", 8)):
+        assert part[name] == whole[name] - each * away
+    cut = training_memory(work, Machine(processes=2, context=2), batch, 8 * shape.parameters)
+    logits = 2 * 10 * 4
+    assert cut["head"] == whole["head"] - logits // 2
+    assert cut["weights"] == whole["weights"]
+
+
 def large(root: Path, folder: Path) -> Path:
     """A copy of the toy whose config.json says that it has 400 billion parameters."""
     make_toy(folder / "start" / "model")

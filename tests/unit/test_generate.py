@@ -83,7 +83,7 @@ def test_rows_are_read_in_every_form() -> None:
         (b'{"text": "x"}', "found only 'text'"),
         (b'{"prompt": "x", "messages": []}', "found both prompt and messages"),
         (b'{"prompt": ""}', "prompt is empty"),
-        (b'{"prompt": 3}', "prompt: expected a list"),
+        (b'{"prompt": 3}', "prompt: expected text or a list"),
         (b'{"messages": [{"role": "tool", "content": "x"}]}', "expected system, user or assistant, got 'tool'"),
         (b'{"messages": [{"role": "assistant", "content": "x"}]}', "the last turn is the assistant's"),
         (b'{"id": [1], "prompt": "x"}', "id: expected text or a number"),
@@ -251,6 +251,8 @@ def test_standard_input_and_compressed_files(model: Path, tmp_path: Path, capsys
     ("words", "said"),
     [
         (("MODEL", "pp.jsonl"), "pp.jsonl: no such file. Did you mean 'p.jsonl'? Known: broken.jsonl, empty.jsonl, p.jsonl"),
+        (("MODEL", "."), ". is a folder, and prompts come from one file"),
+        (("MODEL", "p.jsonl", "--out", "p.jsonl/r.jsonl"), "p.jsonl cannot be made (File exists: p.jsonl)"),
         (("MODEL", "empty.jsonl"), "empty.jsonl has no prompts."),
         (("MODEL", "broken.jsonl"), "none of its 2 rows can be asked.\n    row 1: not valid JSON"),
         (("MODEL", "short.jsonl.gz"), "cannot be read"),

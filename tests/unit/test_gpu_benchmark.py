@@ -73,7 +73,7 @@ def test_every_setting_is_a_machine(gpu: ModuleType) -> None:
     from dataclasses import replace
 
     for quick in (True, False):
-        found = [replace(one_gpu(), **{"compile": False, **settings}) for _, settings in gpu.variants("cuda", quick)]
+        found = [replace(one_gpu(), **settings) for _, settings in gpu.variants("cuda", quick)]
         assert len(set(map(repr, found))) == len(found) >= 3
 
 

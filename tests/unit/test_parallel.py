@@ -24,7 +24,7 @@ from burnish.model.trains import LoRA
 from burnish.pipeline.machine import Machine
 from burnish.pipeline.plan import plan
 from burnish.pipeline.ranks import Fault, Node, alone, cause, machine_of
-from burnish.train.grpo import RL
+from burnish.train.distill import TeacherLogprobs
 from burnish.train.optimizer import Adafactor, AdamW8bit, Muon
 from burnish.train.rows import split
 from burnish.train.sft import SFT
@@ -138,8 +138,8 @@ def test_teams_of_other_families(name: str, label: str, folder: Path) -> None:
     assert two["found"] == pytest.approx(one["found"], rel=within * 10)
     assert two["norm"] == pytest.approx(one["norm"], rel=within * 10)
     same(one["weights"], two["weights"], within)
-    # Half of the matrices are somewhere else.
-    assert (two["held"] < 0.75 * one["held"]) is ("tensor" in label)
+    # Half of each layer's matrices and of the biases of their rows is somewhere else.
+    assert (one["held"] - two["held"] > 6_000) is ("tensor" in label)
 
 
 SIZES = st.lists(st.integers(1, 1000), max_size=40)
@@ -205,8 +205,8 @@ def test_the_fault_that_the_others_follow_from() -> None:
 def test_a_stage_that_cannot_share_runs_alone_with_every_core() -> None:
     machine = Machine(threads=8, processes=4, sharding="full")
     assert machine_of(SFT(START, DATA), machine) == dataclasses.replace(machine, threads=2)
-    rl = RL(START, DATA, {})
-    assert machine_of(rl, machine) == alone(machine) == Machine(threads=8)
+    asked = TeacherLogprobs(START, DATA)
+    assert machine_of(asked, machine) == alone(machine) == Machine(threads=8)
     assert machine_of(SFT(START, DATA), Machine(threads=8, sharding="full")) == Machine(threads=8)
     assert machine_of(SFT(START, DATA), Machine(threads=2, processes=4)).threads == 1
 

@@ -87,6 +87,18 @@ def test_two_processes_on_shards_make_the_same_models(one: Path, two: Path) -> N
     assert record["provenance"]["machine"]["threads"] == 1
 
 
+@pytest.mark.parametrize("fields", [{"context": 2, "sharding": "full"}, {"tensor": 2}])
+def test_two_processes_that_compute_together_make_the_same_models(
+    fields: dict[str, Any], one: Path, tmp_path: Path
+) -> None:
+    """Rows shared on shards of the weights, and divided matrices: SFT, the reference pass and DPO."""
+    made = make(tmp_path / "runs", processes=2, **fields)
+    for a, b in ((sft(one.parent), sft(made.parent)), (one, made)):
+        same(a, b, 1e-4)
+        for first, second in zip(metrics(a), metrics(b), strict=True):
+            assert second == pytest.approx(first, rel=1e-3, abs=1e-4)
+
+
 def test_a_rank_killed_at_any_time_changes_nothing(two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = begun(tmp_path, two)
     monkeypatch.setenv(MARK, str(tmp_path / "mark"))
@@ -211,16 +223,17 @@ TRAINED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("context", [1, 2])
 @pytest.mark.parametrize("name", TRAINED)
-def test_two_processes_make_the_same_model_of_every_kind(name: str, tmp_path: Path) -> None:
+def test_two_processes_make_the_same_model_of_every_kind(name: str, context: int, tmp_path: Path) -> None:
     machine = Machine(threads=2, micro_tokens=80, checkpoint_every_s=1e9)
     found = [
         run(
-            TRAINED[name], runs=tmp_path / where, machine=replace(machine, processes=processes),
+            TRAINED[name], runs=tmp_path / where, machine=replace(machine, processes=processes, context=min(context, processes)),
             cache=tmp_path / "cache", modules=(Path(parallel_recipe.__file__),),
         )
         for where, processes in (("one", 1), ("two", 2))
     ]  # fmt: skip
-    same(*found, 1e-5)
+    same(found[0], found[1], 1e-5)
     start, end = weights(next((tmp_path / "one").glob("toy-*"))), weights(found[0])
     assert max((end[key] - value).abs().max() for key, value in start.items() if key in end) > 1e-3, "it learned"

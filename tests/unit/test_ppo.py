@@ -339,7 +339,7 @@ def test_replies_of_older_weights_are_corrected_for(root: Path) -> None:
     assert weighed[1]["first_ratio"] == 1.0
     assert plain[1]["engine_gap"] > 1e-3 > plain[0]["engine_gap"]
     assert weighed[1]["loss"] != plain[1]["loss"]
-    with pytest.raises(TrainingError, match="Step 2: .*allows no more"):
+    with pytest.raises(TrainingError, match=r"Step 2: .*allows no more"):
         ran(root, "stale-refused", steps=2, staleness=1, correction=Refuse(gap=1e-3))
 
 

@@ -223,7 +223,10 @@ def test_a_learner_whose_logprobs_are_no_numbers_is_stopped(tmp_path: Path) -> N
         ({"kl_in_reward": KLInReward(0.1, per="token")}, r"compares whole replies.*\n.*Whitened\(\)"),
         ({"loss": GRPO(kl_coef=0.0), "refresh_reference": RefreshEvery(3)}, "nothing here looks at a reference"),
         ({"updates_per_step": 0}, "updates_per_step=0"),
-        ({"advantage": PassAtK(2), "kl_in_reward": KLInReward(0.1)}, r"a reply passes by its reward.*\n.*GRPO\(kl_coef"),
+        (
+            {"advantage": PassAtK(2), "kl_in_reward": KLInReward(0.1)},
+            r"a reply passes by its reward.*\n.*GRPO\(kl_coef",
+        ),
         ({"advantage": PassAtK(9), "group_size": 8}, "PassAtK.k=9.*group_size=8"),
         ({"weights": {"a": -1.0}}, "asks nothing"),
         ({"weights": {"a": 0.0}}, "asks nothing"),

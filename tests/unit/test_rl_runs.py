@@ -241,7 +241,7 @@ def test_replies_that_were_cut_can_be_left_out_of_the_loss(root: Path, tmp_path:
 
 def test_steps_whose_replies_are_all_left_out_end_the_run(root: Path, tmp_path: Path) -> None:
     """Rewards differ, but every reply is cut and masked: a run that learns nothing must not look like one that does."""
-    with pytest.raises(TrainingError, match=r"for 2 steps in a row .* left out of the loss.*\n.*max_tokens"):
+    with pytest.raises(TrainingError, match=r"for 2 steps in a row .* of the loss \(100% of .*\n.*max_tokens"):
         ran(root, tmp_path.name, dataclasses.replace(PLAIN, mask_cut=True, patience=2))
 
 

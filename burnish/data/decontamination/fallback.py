@@ -14,6 +14,7 @@ from burnish.data.decontamination.findings import ITEM_HITS, ROW_HITS
 from burnish.data.decontamination.index import (
     ALONE,
     APART,
+    BASE,
     MASKS,
     SEPARATOR,
     Arrays,
@@ -24,7 +25,7 @@ from burnish.data.decontamination.index import (
     filter_mask,
     filter_word,
     finish,
-    rolled,
+    step_of,
     token_hashes,
     words_of,
 )  # fmt: skip
@@ -208,15 +209,22 @@ def cut(text: Bytes, bounds: Ints) -> tuple[Ints, Ints, Ints]:
 
 def hits(index: Arrays, tokens: Tokens, length: int) -> tuple[Ints, Ints]:
     """(first token, window) of every window of the data that stands in the tests, exactly."""
-    total = rolled(tokens.hash_T, length)
-    if not len(total):
+    step = step_of(length)
+    part = length - step + 1
+    count = len(tokens.hash_T) - length + 1
+    if count < 1:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    hashed = finish(total, length, index.keep)
+    # Every window holds one of the parts that begin `step` apart.
+    first = np.arange(0, len(tokens.hash_T) - part + 1, step)
+    hashed = finish(_rolled_at(tokens.hash_T, first, part), part, index.keep)
     mask = filter_mask(hashed)
-    passes = (index.grams.bits[filter_word(hashed, len(index.grams.bits))] & mask) == mask
-    at = np.flatnonzero(passes & (tokens.turn_T[: len(total)] == tokens.turn_T[length - 1 :]))
-    low = np.searchsorted(index.grams.hash_G, hashed[at])
-    many = np.searchsorted(index.grams.hash_G, hashed[at], side="right") - low
+    passed = first[(index.grams.bits[filter_word(hashed, len(index.grams.bits))] & mask) == mask]
+    at = (passed[:, None] + np.arange(1 - step, 1)).ravel()
+    at = at[(at >= 0) & (at < count)]
+    at = at[tokens.turn_T[at] == tokens.turn_T[at + length - 1]]
+    hashed = finish(_rolled_at(tokens.hash_T, at, length), length, index.keep)
+    low = np.searchsorted(index.grams.hash_G, hashed)
+    many = np.searchsorted(index.grams.hash_G, hashed, side="right") - low
     at, gram = np.repeat(at, many), np.repeat(low, many) + _inside(many)
     fits = index.grams.length_G[gram] == length
     at, gram = at[fits], gram[fits]
@@ -294,7 +302,11 @@ def _covered(index: Arrays, weights: Ints, row: Ints, item: Ints, q: Ints) -> ND
 
 
 def _rolled_at(hash_T: Words, at: Ints, length: int) -> Words:
-    return np.array([rolled(hash_T[first : first + length], length)[0] for first in at.tolist()], np.uint64)
+    """The polynomial of the `length` token hashes from each place on."""
+    total = np.zeros(len(at), np.uint64)
+    for step in range(length):
+        total = total * BASE + hash_T[at + step]
+    return total
 
 
 def _inside(many: Ints) -> Ints:

@@ -41,6 +41,7 @@ from burnish.data.decontamination.kernel_tokens import (
     fold,
     hash_tokens,
     listed,
+    prefetch,
     probe,
 )
 
@@ -53,7 +54,8 @@ _ONE = np.uint64(1)
 class Scratch(NamedTuple):
     """Memory of one thread. `epoch`: [0] marks the row in hand, [1] counts its token positions.
 
-    low, words: a folded turn, and its 64-bit words. starts, sizes, hashes: its tokens. place, found: windows to follow.
+    low, words: a folded turn, and its 64-bit words. starts, sizes, hashes: its tokens. samples: parts that passed the filter, then slots.
+    place, found: windows to follow.
     marks_N: [N, 4] by position, read together: the row (its mark) that last hit the window here, where in the row that was,
     how many windows in a row led up to it, the row that last covered the token here.
     state_I: [I, 7] by item, of the row in hand: its mark, covered, weighed, longest stretch, its end, its turn, its first token.
@@ -65,6 +67,7 @@ class Scratch(NamedTuple):
     starts: Ints32
     sizes: Ints32
     hashes: Words
+    samples: Ints32
     place: Ints32
     found: Words
     epoch: Ints
@@ -84,7 +87,7 @@ def scratch(index: Arrays, longest_turn: int, sources: int, tests: int) -> Scrat
     room = TOKENS + 2 * int(index.grams.lengths.max(initial=1)) + 128
     return Scratch(
         low, words_of(low), np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.uint64),
-        np.zeros(room, np.int32), np.zeros(room, np.uint64), np.zeros(2, np.int64),
+        np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.uint64), np.zeros(2, np.int64),
         np.zeros((positions, 4), np.int32), np.zeros((items, 7), np.int64), np.zeros(items, np.int32),
         np.zeros(2 * tests, np.int32), np.zeros(2 * tests, np.int32),
         np.zeros(sources * items, ITEM_HITS), np.zeros(sources * items, np.int64),
@@ -107,33 +110,52 @@ def _same(index: Arrays, position: Int, low: Bytes, starts: Ints32, sizes: Ints3
 
 
 @compiled
-def _find(index: Arrays, scratch: Scratch, hashed: np.uint64, first: Int, length: Int, hint: Int) -> Int:
-    """The number of the window that starts at a turn's token, or -1. hint: a position whose first tokens are known to be equal."""
+def _fetch(index: Arrays, scratch: Scratch, known: Int) -> None:
+    """Have the processor fetch what is known about some windows, all of them at the same time."""
+    grams = index.grams
+    for at in range(known):
+        gram = np.int64(grams.slots[scratch.samples[at]] & ~UPPER) - 1
+        prefetch(grams.hash_G, gram)
+        prefetch(grams.length_G, gram)
+        prefetch(grams.posts_G, gram)
+    for at in range(known):
+        gram = np.int64(grams.slots[scratch.samples[at]] & ~UPPER) - 1
+        prefetch(grams.posts, grams.posts_G[gram])
+    for at in range(known):
+        gram = np.int64(grams.slots[scratch.samples[at]] & ~UPPER) - 1
+        position = np.int64(grams.posts[grams.posts_G[gram]])
+        prefetch(index.token_N, position)
+        prefetch(index.place_N, position)
+        prefetch(scratch.marks_N, position)
+
+
+@compiled
+def _goes_on(index: Arrays, scratch: Scratch, position: Int, first: Int, length: Int) -> Int:
+    """The number of the window at a position if a turn's token begins it and all but the last token are known to be equal, or -1."""
+    gram = np.int64(index.place_N[position, GRAM])
+    if gram < 0 or index.grams.length_G[gram] != length:
+        return np.int64(-1)
+    last = length - 1
+    same = _same(index, position + last, scratch.low, scratch.starts, scratch.sizes, first + last, np.int64(1))
+    return gram if same else np.int64(-1)
+
+
+@compiled
+def _find(index: Arrays, scratch: Scratch, hashed: np.uint64, slot: np.uint64, first: Int, length: Int) -> Int:
+    """The number of the window that starts at a turn's token, or -1."""
     size = np.uint64(len(index.grams.slots) - 1)
-    slot = hashed & size
     while index.grams.slots[slot]:
         gram = np.int64(index.grams.slots[slot] & ~UPPER) - 1
         if index.grams.hash_G[gram] == hashed:
             while gram < len(index.grams.hash_G) and index.grams.hash_G[gram] == hashed:
                 if index.grams.length_G[gram] == length:
                     position = np.int64(index.grams.posts[index.grams.posts_G[gram]])
-                    known = length - 1 if hint >= 0 and index.place_N[hint, GRAM] == gram else 0
-                    if known:
-                        position = hint
-                    if _same(
-                        index,
-                        position + known,
-                        scratch.low,
-                        scratch.starts,
-                        scratch.sizes,
-                        first + known,
-                        length - known,
-                    ):
+                    if _same(index, position, scratch.low, scratch.starts, scratch.sizes, first, length):
                         return gram
                 gram += 1
-            return -1
+            return np.int64(-1)
         slot = (slot + _ONE) & size
-    return -1
+    return np.int64(-1)
 
 
 @compiled
@@ -145,6 +167,9 @@ def _mark(index: Arrays, scratch: Scratch, gram: Int, place: Int, turn: Int, tok
     epoch = np.int32(scratch.epoch[0])
     length = np.int64(index.grams.length_G[gram])
     marks, state = scratch.marks_N, scratch.state_I
+    for at in range(index.grams.posts_G[gram], index.grams.posts_G[gram + 1]):
+        prefetch(index.place_N, np.int64(index.grams.posts[at]))
+        prefetch(marks, np.int64(index.grams.posts[at]))
     for at in range(index.grams.posts_G[gram], index.grams.posts_G[gram + 1]):
         q = np.int64(index.grams.posts[at])
         item = np.int64(index.place_N[q, ITEM])
@@ -221,13 +246,18 @@ def _follow(
     before: tokens of the turn before these. Returns how many items of the row are open.
     """
     length = np.int64(index.grams.lengths[level])
-    passed = probe(index.grams, index.keep, level, scratch.hashes, fresh, tokens, scratch.place, scratch.found)
-    known = listed(index.grams.slots, scratch.place, scratch.found, passed)
+    passed = probe(
+        index.grams, index.keep, level, scratch.hashes, fresh, tokens, scratch.samples, scratch.place, scratch.found
+    )
+    known = listed(index.grams.slots, scratch.place, scratch.found, passed, scratch.samples)
+    _fetch(index, scratch, known)
     last, hint = np.int64(-2), np.int64(-1)
     for at in range(known):
         first = np.int64(scratch.place[at])
         hint = hint + 1 if hint >= 0 and first == last + 1 else np.int64(-1)
-        gram = _find(index, scratch, scratch.found[at], first, length, hint)
+        gram = _goes_on(index, scratch, hint, first, length) if hint >= 0 else np.int64(-1)
+        if gram < 0:
+            gram = _find(index, scratch, scratch.found[at], np.uint64(scratch.samples[at]), first, length)
         if gram < 0:
             hint = np.int64(-1)
             continue
@@ -260,7 +290,7 @@ def _turn(index: Arrays, scratch: Scratch, data: Bytes, start: Int, stop: Int, t
                 scratch.hashes[t] = scratch.hashes[have - kept + t]
             before += have - kept
             have = hashed = kept
-    if before == 0 and have > 0 and len(index.shorts.hash_S):
+    if before == 0 and 0 < have <= index.shorts.most:
         count = _whole(index, scratch, have, turn, count)
     scratch.epoch[1] += before + have + 1
     return count

@@ -2,8 +2,9 @@
 
     fold    bytes to lower case, everything between tokens to one marker byte
     cut     marker bytes, 64 at a time as a bit mask, to the starts and lengths of tokens
-    probe   a hash per token (a multiplication per 8 bytes), a rolling hash per window, the filter
-    listed  of the windows that passed, those of which the table holds half of the hash
+    probe   a hash per token (a multiplication per 8 bytes), a hash for one in three parts of windows, the filter, and the hashes
+            of the windows around the parts that passed
+    listed  of these windows, those of which the table holds half of the hash
 
 Importing this module needs numba, so it is imported inside functions alone.
 """
@@ -50,7 +51,7 @@ def compiled(function: F) -> F:
     Nothing is allocated in here, so arrays are handed on without counting references (`_nrt`): with forty arrays to an index,
     counting took a quarter of the time.
     """
-    made: F = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
+    made: F = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, _nrt=False)(function)
     return made
 
 
@@ -79,6 +80,25 @@ def _lowest_bit(typing: Any, word: Any) -> Any:
         return builder.cttz(arguments[0], context.get_constant(_types().boolean, True))
 
     return word(word), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typing: Any, array: Any, at: Any) -> Any:
+    """Have the processor fetch a place of a one-dimensional array, or the row of a matrix, into its first cache."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        from llvmlite import ir
+
+        made = context.make_array(signature.args[0])(context, builder, arguments[0])
+        stride = builder.extract_value(made.strides, 0)
+        byte, number = ir.IntType(8), ir.IntType(32)
+        place = builder.gep(builder.bitcast(made.data, byte.as_pointer()), [builder.mul(stride, arguments[1])])
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
+        called = builder.module.declare_intrinsic("llvm.prefetch", [byte.as_pointer()], kind)
+        builder.call(called, [place, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return _types().void(array, _types().int64), build
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -259,47 +279,65 @@ def finish(total: np.uint64, length: Int, keep: np.uint64) -> np.uint64:
 
 @compiled
 def probe(
-    grams: Grams, keep: np.uint64, level: Int, hashes: Words, fresh: Int, count: Int, place: Ints32, found: Words
-) -> Int:
-    """Windows of one length that end at token `fresh` or later and pass the filter: first token and hash. Returns how many."""
-    length, power = np.int64(grams.lengths[level]), grams.powers[level]
+    grams: Grams, keep: np.uint64, level: Int, hashes: Words, fresh: Int, count: Int, samples: Ints32, place: Ints32,
+    found: Words,
+) -> Int:  # fmt: skip
+    """Windows of one length that end at token `fresh` or later and may stand in the tests: first token and hash. Returns how many.
+
+    Of the parts of windows, one in `step` is looked up in the filter; every window holds one of these.
+    """
+    length, step = np.int64(grams.lengths[level]), np.int64(grams.steps[level])
+    part = length - step + 1
     bits = grams.bits
     shift = np.uint64(65)
     words = len(bits)
     while words:
         words >>= 1
         shift -= _ONE
-    begin = max(length - 1, fresh)
-    total = np.uint64(0)
-    for t in range(begin - length + 1, min(begin, count)):
-        total = total * BASE + hashes[t]
-    added = np.uint64(length) * LENGTH
-    old = np.uint64(0)
-    for t in range(begin, count):
-        total = total * BASE + (hashes[t] - old * power)
-        old = hashes[t - length + 1]
-        found[t - begin] = (total + added) & keep
+    first = max(np.int64(0), fresh - length + 1)
+    asked = max(np.int64(0), (count - part - first) // step + 1)
+    added = np.uint64(part) * LENGTH
+    for sample in range(asked):
+        at = first + sample * step
+        total = np.uint64(0)
+        for t in range(at, at + part):
+            total = total * BASE + hashes[t]
+        hashed = (total + added) & keep
+        prefetch(bits, np.int64(hashed >> shift))
+        found[sample] = hashed
     passed: Any = 0
-    for t in range(begin, count):  # a second loop, so that the filter's answers are not waited for
-        hashed = found[t - begin]
+    for sample in range(asked):  # a second loop, so that the filter's answers are not waited for
+        hashed = found[sample]
         word = bits[hashed >> shift]
         both = (word >> ((hashed >> np.uint64(24)) & np.uint64(63))) & (
             word >> ((hashed >> np.uint64(30)) & np.uint64(63))
         )
-        place[passed] = t - length + 1
-        found[passed] = hashed
+        samples[passed] = first + sample * step
         passed += np.int64(both & _ONE)
-    return passed
+    windows: Any = 0
+    for sample in range(passed):
+        at = np.int64(samples[sample])
+        for start in range(max(first, at - step + 1), min(at, count - length) + 1):
+            total = np.uint64(0)
+            for t in range(start, start + length):
+                total = total * BASE + hashes[t]
+            place[windows] = start
+            found[windows] = finish(total, length, keep)
+            windows += 1
+    return windows
 
 
 @compiled
-def listed(slots: Words, place: Ints32, found: Words, count: Int) -> Int:
-    """Keep the windows of which the table holds the upper half of the hash. Returns how many; nearly all of them are hits.
+def listed(slots: Words, place: Ints32, found: Words, count: Int, held: Ints32) -> Int:
+    """Keep the windows of which the table holds the upper half of the hash, with the slot. Returns how many; nearly all are hits.
 
-    A loop of its own, because a table beyond the caches is asked several times as fast when no answer is waited for.
+    The processor fetches all slots first, because a table beyond the caches is asked several times as fast when no answer is
+    waited for.
     """
     size = np.uint64(len(slots) - 1)
     kept: Any = 0
+    for at in range(count):
+        prefetch(slots, np.int64(found[at] & size))
     for at in range(count):
         hashed = found[at]
         slot = hashed & size
@@ -307,5 +345,6 @@ def listed(slots: Words, place: Ints32, found: Words, count: Int) -> Int:
             slot = (slot + _ONE) & size
         place[kept] = place[at]
         found[kept] = hashed
+        held[kept] = slot
         kept += np.int64(slots[slot] != 0)
     return kept
