@@ -119,13 +119,9 @@ def collect(
     check_verifiers(verifiers, problems)
     environments = environments or {}
     prompts = [renderer.prompt(opening(environments, problem)) for problem in problems]
+    done = {(g, k): old for (g, k), old in (kept or {}).items() if g < len(problems) and k < n}
     done = {
-        (g, k): trajectory
-        for (g, k), trajectory in (kept or {}).items()
-        if 0 <= g < len(problems)
-        and 0 <= k < n
-        and trajectory.problem.id == problems[g].id
-        and trajectory.prompt_ids == prompts[g]
+        (g, k): old for (g, k), old in done.items() if (old.problem.id, old.prompt_ids) == (problems[g].id, prompts[g])
     }
     wanted = [(g, k) for g in range(len(problems)) for k in range(n) if (g, k) not in done]
     first = [n * times for times in _times_before(problems)]
