@@ -17,6 +17,9 @@ from burnish.pipeline.run import run
 from burnish.pipeline.stage import Context, Stage
 from burnish.rollout.engine import Sampling
 from burnish.train.grpo import RL
+from burnish.train.on_policy import OnPolicy
+from burnish.train.online_dpo import OnlineDPO
+from burnish.train.ppo import PPO
 from burnish.train.schedule import Constant
 
 
@@ -44,10 +47,20 @@ ROOT = RL(
     Toy(), Problems(), {"letters": training_runs.Letters()}, steps=4, problems_per_step=2, group_size=4, lr=Constant(1e-3),
     sampling=Sampling(max_tokens=12), loss=GRPO(kl_coef=0.05), staleness=1,
 )  # fmt: skip
+OTHERS: dict[str, OnPolicy] = {
+    "ppo": PPO(
+        Toy(), Problems(), {"letters": training_runs.Letters()}, steps=2, problems_per_step=2, group_size=3, lr=Constant(1e-3),
+        sampling=Sampling(max_tokens=12), epochs=2, minibatches=2,
+    ),
+    "online-dpo": OnlineDPO(
+        Toy(), Problems(), {"letters": training_runs.Letters()}, steps=2, problems_per_step=3, group_size=4, lr=Constant(1e-3),
+        sampling=Sampling(max_tokens=12),
+    ),
+}  # fmt: skip
 
 
-def make(runs: Path, **where: Any) -> Path:
+def make(runs: Path, root: OnPolicy = ROOT, **where: Any) -> Path:
     """Run it; `where` are fields of the Machine."""
     machine = dataclasses.replace(Machine(threads=2, micro_tokens=80, checkpoint_every_s=0.0, slots=8), **where)
     modules = (Path(training_runs.__file__), Path(__file__))
-    return run(ROOT, runs=runs, machine=machine, cache=runs / "cache", modules=modules)
+    return run(root, runs=runs, machine=machine, cache=runs / "cache", modules=modules)

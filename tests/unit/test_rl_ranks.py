@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parallel_rl import ROOT, make
+from parallel_rl import OTHERS, ROOT, make
 from safetensors.torch import load_file
 
 from burnish.errors import RecipeError
@@ -35,6 +35,19 @@ def test_two_processes_learn_what_one_learns(place: str, tmp_path: Path) -> None
     for a, b in zip(steps(one), steps(two), strict=True):
         assert a["tokens"] == b["tokens"]
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+    assert replies(one) == replies(two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_algorithms_learn_the_same_in_two_processes(kind: str, tmp_path: Path) -> None:
+    """PPO's value model too."""
+    one, two = make(tmp_path / "one", OTHERS[kind]), make(tmp_path / "two", OTHERS[kind], processes=2)
+    files = sorted(path.relative_to(one) for path in one.rglob("*.safetensors"))
+    assert len(files) == (2 if kind == "ppo" else 1)
+    for file in files:
+        first, second = load_file(one / file), load_file(two / file)
+        assert all((weight - second[name]).abs().max() <= 1e-5 for name, weight in first.items()), file
     assert replies(one) == replies(two)
 
 
