@@ -119,7 +119,7 @@ def collect(
     check_verifiers(verifiers, problems)
     environments = environments or {}
     prompts = [renderer.prompt(opening(environments, problem)) for problem in problems]
-    done = {(g, k): old for (g, k), old in (kept or {}).items() if g < len(problems) and k < n}
+    done = {(g, k): old for (g, k), old in (kept or {}).items() if 0 <= g < len(problems) and 0 <= k < n}
     done = {
         (g, k): old for (g, k), old in done.items() if (old.problem.id, old.prompt_ids) == (problems[g].id, prompts[g])
     }

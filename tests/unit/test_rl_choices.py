@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_runs import DATA, START
+from training_runs import DATA, START, Letters
 
 from burnish.core.types import Check, Completion, Finish, Problem, Trajectory, Verdict, user
 from burnish.errors import RecipeError, TrainingError
@@ -238,8 +238,8 @@ def test_a_learner_whose_logprobs_are_no_numbers_is_stopped(tmp_path: Path) -> N
 )
 def test_what_cannot_work_together_is_refused_at_plan_time(settings_: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        RL(START, DATA, {}, **settings_).check(None)
-    RL(START, DATA, {}).check(None)
+        RL(START, DATA, {"letters": Letters()}, **settings_).check(None)
+    RL(START, DATA, {"letters": Letters()}).check(None)
 
 
 @pytest.mark.parametrize(

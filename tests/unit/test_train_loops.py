@@ -314,7 +314,7 @@ def test_nothing_left_is_an_error_that_says_why(root: Path, tmp_path: Path) -> N
     for empty, said in (
         (SFT(START, DATA, max_tokens=99), "demonstrations"),
         (Preference(START, DATA, max_tokens=99), "preference pairs"),
-        (RL(START, DATA, {}), "problems"),
+        (RL(START, DATA, {"letters": Letters()}), "problems"),
     ):
         with pytest.raises(DataError, match=f"the dataset holds no {said}"):
             empty.run(context(tmp_path, "out", EVERY_STEP))
@@ -333,10 +333,10 @@ def test_values_that_cannot_work_are_refused_at_plan_time(root: Path) -> None:
     with pytest.raises(RecipeError, match="epochs=0"):
         Preference(START, DATA, epochs=0).check(None)
     with pytest.raises(RecipeError, match="group_size=1"):
-        RL(START, DATA, {}, group_size=1).check(None)
+        RL(START, DATA, {"letters": Letters()}, group_size=1).check(None)
     for sampling in (Sampling(temperature=0.0), Sampling(top_p=0.9), Sampling(top_k=5)):
         with pytest.raises(RecipeError, match="top_p=1"):
-            RL(START, DATA, {}, sampling=sampling).check(None)
+            RL(START, DATA, {"letters": Letters()}, sampling=sampling).check(None)
     with pytest.raises(RecipeError, match=r"max_tokens=9999.*2048"):
         SFT(START, DATA, max_tokens=9999).run(context(root, "too-long", EVERY_STEP))
     with pytest.raises(RecipeError, match=r"verifier 'letters'.*Did you mean 'leters'"):
