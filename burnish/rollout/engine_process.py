@@ -23,13 +23,14 @@ from burnish.pipeline.machine import Machine
 from burnish.pipeline.progress import Console
 from burnish.rollout.engine import Continuations, OnFinish, OnText, Request, Scored
 from burnish.rollout.reply import check_continuations, check_requests
-from burnish.rollout.serving import Link, Serving, started
+from burnish.rollout.served_engine import ServedEngine
+from burnish.rollout.serving import Serving, started
 from burnish.rollout.shared_weights import SharedWeights
 
 WORKER = "burnish.rollout.engine_worker"
 
 
-class EngineProcess:
+class EngineProcess(ServedEngine):
     """Generates and scores as the machine's engine does inside the learner's process: the same bits for the same seeds.
 
     weights: shared with other engines, which then take them when their owner says so; its own by default.
@@ -40,29 +41,8 @@ class EngineProcess:
         self, policy: Policy, machine: Machine, *, version: str = "0", console: Console | None = None,
         weights: SharedWeights | None = None, number: int = 0,
     ) -> None:  # fmt: skip
-        self._policy, self._machine, self._number = policy, machine, number
-        self._weights = weights or SharedWeights(policy, version)
-        self._link = Link(self._started, self._hand, self._weights, console or Console())
-
-    @property
-    def policy_version(self) -> str:
-        """Which weights it holds."""
-        return self._weights.version
-
-    @property
-    def process_id(self) -> int | None:
-        """The operating system's number of its process, while there is one."""
-        return self._link.process_id
-
-    def load_weights(self, policy: Policy, version: str) -> None:
-        """Take the policy's current weights through shared memory. Raises ModelError when the engine then holds others."""
-        self._policy = policy
-        self._weights.write(policy, version)
-        self._link.take()
-
-    def take(self) -> None:
-        """Take what the shared memory holds now; a process that is not running takes it when it starts."""
-        self._link.take()
+        super().__init__(policy, machine, weights or SharedWeights(policy, version), console)
+        self._number = number
 
     def generate(
         self, requests: Sequence[Request], on_finish: OnFinish | None = None, on_text: OnText | None = None
@@ -110,10 +90,6 @@ class EngineProcess:
         if asked:
             self._link.again(ask)
         return [done[index] for index in range(len(asked))]
-
-    def close(self) -> None:
-        """End the process; the next call starts another."""
-        self._link.close()
 
     def _started(self) -> Serving:
         from burnish.rollout.engine_worker import described

@@ -31,7 +31,8 @@ from burnish.pipeline.progress import Console
 from burnish.rollout.engine import Continuations, OnFinish, OnText, Request, Scored
 from burnish.rollout.replies import Replies
 from burnish.rollout.reply import check_requests
-from burnish.rollout.serving import Link, Serving, connected, started
+from burnish.rollout.served_engine import ServedEngine
+from burnish.rollout.serving import Serving, connected, started
 from burnish.rollout.shared_weights import SharedWeights, write_description
 
 WORKER = Path(__file__).with_name("vllm_worker.py")
@@ -41,7 +42,7 @@ QUEUE = 2048  # requests handed over at once; the rest wait here
 _COLUMNS = 4  # of each weight, compared exactly after an update
 
 
-class VLLMEngine:
+class VLLMEngine(ServedEngine):
     """Generates and scores with vLLM. A reply depends on its own seed, and to rounding on what runs beside it.
 
     address: HOST:PORT of a worker that listens; "": a process of this computer. weights: shared with other engines, which then
@@ -53,29 +54,8 @@ class VLLMEngine:
         weights: SharedWeights | None = None,
     ) -> None:  # fmt: skip
         self._python = "" if address else find_python(machine.place.python)
-        self._policy, self._machine, self._address = policy, machine, address
-        self._weights = weights or SharedWeights(policy, version, vllm_dtype(machine))
-        self._link = Link(self._started, self._hand, self._weights, console or Console())
-
-    @property
-    def policy_version(self) -> str:
-        """Which weights it holds."""
-        return self._weights.version
-
-    @property
-    def process_id(self) -> int | None:
-        """The operating system's number of its process, while there is one on this computer."""
-        return self._link.process_id
-
-    def load_weights(self, policy: Policy, version: str) -> None:
-        """Take the policy's weights in place, through memory. Raises ModelError when vLLM then holds others."""
-        self._policy = policy
-        self._weights.write(policy, version)
-        self._link.take()
-
-    def take(self) -> None:
-        """Take what the shared memory holds now; a vLLM that is not running takes it when it starts."""
-        self._link.take()
+        self._address = address
+        super().__init__(policy, machine, weights or SharedWeights(policy, version, vllm_dtype(machine)), console)
 
     def generate(
         self, requests: Sequence[Request], on_finish: OnFinish | None = None, on_text: OnText | None = None
@@ -130,10 +110,6 @@ class VLLMEngine:
         for part in _parts(len(jobs)):
             self._link.again(lambda part=part: ask(part))  # type: ignore[misc]
         return [done[index] for index in range(len(requests))]
-
-    def close(self) -> None:
-        """End vLLM's process, or the connection; the next call starts another."""
-        self._link.close()
 
     def _started(self) -> Serving:
         machine = self._machine
