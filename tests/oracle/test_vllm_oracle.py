@@ -40,11 +40,16 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
 
 
 @pytest.fixture(scope="module")
-def engine(policy: Policy) -> Iterator[VLLMEngine]:
+def python() -> str:
+    """The Python that has vLLM; without one nothing here can be compared."""
     try:
-        find_python("")
+        return find_python("")
     except RecipeError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def engine(policy: Policy, python: str) -> Iterator[VLLMEngine]:
     made = VLLMEngine(policy, MACHINE)
     yield made
     made.close()
@@ -157,12 +162,10 @@ def test_a_vllm_that_dies_is_started_again(policy: Policy, engine: VLLMEngine) -
     assert [c.token_ids for c in engine.generate(asked)] == [c.token_ids for c in before]
 
 
-def test_a_worker_behind_an_address(policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_behind_an_address(
+    policy: Policy, python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weights go through the connection; another learner finds vLLM loaded; a wrong secret and an empty port are said."""
-    try:
-        python = find_python("")
-    except RecipeError as error:
-        pytest.skip(str(error))
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ModelError, match=f"nobody answers at {address}"):
